@@ -1,0 +1,161 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""The one document in which every operation ends.
+
+A report is a list of checks, each with a verdict, plus facts and evidence.
+``docs/report.schema.json`` is its shape for other programs; the tests hold
+every report against it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from dataclasses import dataclass, field
+
+SCHEMA = "matrixon.ops/report/1"
+
+OK = "ok"
+WARNING = "warning"
+CRITICAL = "critical"
+UNKNOWN = "unknown"
+SKIPPED = "skipped"
+
+STATUSES = (OK, WARNING, CRITICAL, UNKNOWN, SKIPPED)
+
+# Worst first. "skipped" is no verdict, so it takes no part.
+PRECEDENCE = (CRITICAL, UNKNOWN, WARNING, OK)
+
+ERROR_KINDS = ("refused", "timeout", "auth", "dns", "tls", "parse", "missing_tool", "internal")
+
+# What a server says about itself is shown and never believed: such a check
+# counts neither for nor against the overall status.
+SELF_REPORT = "self_report"
+PROBE = "probe"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One observation with a verdict.
+
+    ``value``, ``warning`` and ``critical`` are in ``unit`` (``ms``, ``s``,
+    ``B``, ``%``, ``count`` or empty). ``value`` is None when nothing was
+    measured; it is never 0 for want of a reading.
+    """
+
+    name: str
+    target: str
+    status: str
+    message: str
+    value: float | None = None
+    unit: str | None = None
+    warning: float | None = None
+    critical: float | None = None
+    error_kind: str | None = None
+    duration_ms: int = 0
+    source: str = PROBE
+    skipped_reason: str | None = None
+    attempts: tuple[dict[str, t.Any], ...] = ()
+
+    def as_dict(self, detail: str = "full") -> dict[str, t.Any]:
+        """Return the check without its empty keys.
+
+        With ``detail="problems"`` a check that is ok keeps only what a metric
+        needs; its message is the part that makes results large.
+        """
+        pairs: dict[str, t.Any] = {
+            "name": self.name,
+            "target": self.target,
+            "status": self.status,
+            "value": self.value,
+            "unit": self.unit,
+            "duration_ms": self.duration_ms,
+            "source": self.source,
+        }
+        if detail == "full" or self.status not in (OK, SKIPPED):
+            pairs.update(
+                warning=self.warning,
+                critical=self.critical,
+                message=self.message,
+                error_kind=self.error_kind,
+            )
+        pairs["skipped_reason"] = self.skipped_reason
+        if self.attempts:
+            pairs["attempts"] = list(self.attempts)
+        return {key: value for key, value in pairs.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished operation on one target. Times are UTC."""
+
+    kind: str
+    target: str
+    deployment: str
+    profile: str
+    started: datetime.datetime
+    finished: datetime.datetime
+    checks: tuple[CheckResult, ...]
+    facts: dict[str, t.Any] = field(default_factory=dict)
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """Return the overall verdict."""
+        return overall(self.checks)
+
+    def as_dict(self, detail: str = "full") -> dict[str, t.Any]:
+        """Return the document of ``docs/report.schema.json``."""
+        duration = self.finished - self.started
+        return {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "target": self.target,
+            "deployment": self.deployment,
+            "profile": self.profile,
+            "started": rfc3339(self.started),
+            "finished": rfc3339(self.finished),
+            "duration_ms": int(duration / datetime.timedelta(milliseconds=1)),
+            "status": self.status,
+            "counts": count(self.checks),
+            "checks": [check.as_dict(detail) for check in sorted(self.checks, key=severity)],
+            "facts": self.facts,
+            "evidence": list(self.evidence),
+        }
+
+
+def counted(checks: t.Iterable[CheckResult]) -> list[CheckResult]:
+    """Return the checks that have a say: all but self-reports."""
+    return [check for check in checks if check.source != SELF_REPORT]
+
+
+def overall(checks: t.Iterable[CheckResult]) -> str:
+    """Return the worst verdict; where nothing was executed that is unknown."""
+    found = {check.status for check in counted(checks)}
+    for status in PRECEDENCE:
+        if status in found:
+            return status
+    return UNKNOWN
+
+
+def count(checks: t.Iterable[CheckResult]) -> dict[str, int]:
+    """Return how many checks have each status."""
+    counts = dict.fromkeys(STATUSES, 0)
+    for check in counted(checks):
+        counts[check.status] += 1
+    return counts
+
+
+def severity(check: CheckResult) -> tuple[int, str, str]:
+    """Return a sort key: worst first, then by name and target."""
+    order = (*PRECEDENCE[:-1], OK, SKIPPED)
+    return order.index(check.status), check.name, check.target
+
+
+def rfc3339(moment: datetime.datetime) -> str:
+    """Return a UTC time as 2026-11-23T09:00:00.123Z."""
+    utc = moment.astimezone(datetime.timezone.utc)
+    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
