@@ -1,0 +1,72 @@
+# Everything that is run in this checkout. Each target brings what it needs on
+# Debian 12 or 13 with Python 3.11 or later, make and git.
+
+PYTHON ?= python3
+LAB ?= default
+PORT_BASE ?= 18000
+SEED := $(or $(SEED),$(shell date +%s))
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+RUN := @.venv/bin/python tests/tools/run.py
+LABCTL := @.venv/bin/python lab/lab.py --name $(LAB) --port-base $(PORT_BASE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system demo test check lint sanity unit integration
+.PHONY: lab-up lab-down lab-status bench soak pins clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv, and the link under which Ansible finds the checkout
+	@$(PYTHON) tests/tools/bootstrap.py
+
+system: ## Install the Debian packages of the tests, if they are missing
+	@$(PYTHON) tests/tools/system.py chromium=chromium promtool=prometheus shellcheck=shellcheck
+
+demo: setup ## Start the lab and run the operations guide against it
+	ansible-playbook playbooks/demo.yml
+
+test: setup system ## Run every test: check, then the integration tests
+	$(RUN) test
+
+check: setup ## Run what needs no server: lint, sanity, documentation, unit tests
+	$(RUN) check
+
+lint: setup ## Run ruff, yamllint, mypy and ansible-lint
+	$(RUN) lint
+
+sanity: setup ## Run ansible-test sanity
+	$(RUN) sanity
+
+unit: setup ## Run the unit tests
+	$(RUN) unit
+
+integration: setup system ## Run the tests against the servers of the lab
+	$(RUN) integration
+
+lab-up: setup ## Start the lab: LAB=default PORT_BASE=18000
+	$(LABCTL) up
+
+lab-down: setup ## Stop the lab and remove what it left
+	$(LABCTL) down
+
+lab-status: setup ## Show what runs in the lab
+	$(LABCTL) status
+
+bench: setup ## Measure against the guide's scripts; asserts nothing
+	.venv/bin/python tests/bench
+
+soak: setup system ## Run the long randomised tests; repeat a run with SEED=number
+	@echo "SEED=$(SEED)"
+	SEED=$(SEED) .venv/bin/python -m pytest -s tests/soak
+
+pins: ## Write tests/constraints.txt anew with the newest versions
+	$(PYTHON) -m venv --clear .build/pins
+	.build/pins/bin/pip install -qq -r tests/requirements.txt
+	@sed -i '/^[^#]/d' tests/constraints.txt
+	.build/pins/bin/pip freeze --exclude pip >> tests/constraints.txt
+
+clean: ## Stop the lab; remove .venv, reports and caches
+	@if [ -x .venv/bin/python ] && [ -f lab/lab.py ]; then $(MAKE) lab-down; fi
+	rm -rf .ansible .build .venv reports tests/output .mypy_cache .pytest_cache .ruff_cache *.tar.gz
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,153 @@
+#!/usr/bin/env python
+"""Run steps of the test suite, time them and count their results.
+
+    run.py NAME...      a step, or one of the groups lint, check and test
+
+Static steps look at a snapshot of the checkout: what git tracks and what is
+new and not ignored, under the directory names that ansible-test insists on.
+So no cache and no virtual environment is linted, and edits made meanwhile do
+no harm. Steps run two at a time, the integration tests alone.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from collections import Counter
+from dataclasses import dataclass
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REPORTS = ROOT / "reports"
+NAME = "ansible_collections/matrixon/ops"
+UTILS = f"{NAME}/plugins/module_utils"
+PYTHON = sys.executable
+
+# What each step runs. Order matters: the longest goes first, beside it the
+# others, those that most often find something before the rest.
+STATIC = {
+    "sanity": [PYTHON, "tests/tools/sanity.py"],
+    "ruff": ["ruff", "check", "--quiet", "."],
+    "yamllint": ["yamllint", "--strict", "."],
+    "mypy": ["mypy", "--config-file", f"{NAME}/pyproject.toml", UTILS],
+    "ansible-lint": ["ansible-lint", "-q", "--nocolor"],
+    "docs": [PYTHON, "tests/tools/docs.py"],
+    "galaxy": [PYTHON, "tests/tools/galaxy.py"],
+}
+PYTEST = {
+    "unit": [PYTHON, "-m", "pytest", "-q", "--junit-xml", "reports/unit.xml", "tests/unit"],
+    "integration": [PYTHON, "-m", "pytest", "-v", "--junit-xml", "reports/integration.xml", "tests/integration"],
+}
+GROUPS = {
+    "lint": ["ruff", "yamllint", "mypy", "ansible-lint"],
+    "check": ["sanity", "unit", *(name for name in STATIC if name != "sanity")],
+}
+GROUPS["test"] = [*GROUPS["check"], "integration"]
+
+
+@dataclass
+class Result:
+    """How one step ended."""
+
+    name: str
+    code: int
+    seconds: float
+    output: str
+
+    def counts(self) -> Counter[str]:
+        """Count pytest's tests from its report; any other step counts as one test."""
+        report = REPORTS / f"{self.name}.xml"
+        if self.name not in PYTEST or not report.exists():
+            return Counter(failed=1) if self.code else Counter(passed=1)
+        suite = next(xml.etree.ElementTree.parse(report).iter("testsuite"))
+        number = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+        failed = number["failures"] + number["errors"]
+        passed = number["tests"] - failed - number["skipped"]
+        # Never "0 failed" when pytest itself said no, e.g. because it found no test.
+        return Counter(passed=passed, failed=max(failed, int(self.code != 0)), skipped=number["skipped"])
+
+
+def snapshot(base: pathlib.Path) -> pathlib.Path:
+    """Copy what git knows of the checkout below base."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    tree = base / NAME
+    for name in names.rstrip("\0").split("\0"):
+        # A file that was deleted but not yet committed is still listed.
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
+    return tree
+
+
+def run(name: str, base: pathlib.Path) -> Result:
+    """Run one step and say how it went."""
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(pathlib.Path(PYTHON).parent), os.environ["PATH"]]),
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+    }
+    cwd = ROOT
+    if name in STATIC:
+        cwd = base if name == "mypy" else base / NAME
+        environment["ANSIBLE_COLLECTIONS_PATH"] = str(base)
+        environment["MYPYPATH"] = str(base)
+        environment["MYPY_CACHE_DIR"] = str(ROOT / ".build/cache/mypy")
+        environment["RUFF_CACHE_DIR"] = str(ROOT / ".build/cache/ruff")
+    else:
+        (REPORTS / f"{name}.xml").unlink(missing_ok=True)
+    started = time.monotonic()
+    stream = subprocess.Popen(
+        {**STATIC, **PYTEST}[name],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = []
+    assert stream.stdout is not None
+    for line in stream.stdout:
+        lines.append(line)
+        if name == "integration":
+            print(line, end="", flush=True)
+    result = Result(name, stream.wait(), time.monotonic() - started, "".join(lines))
+    (REPORTS / f"{name}.log").write_text(result.output)
+    if result.code and name != "integration":
+        print(f"\n{result.output}", flush=True)
+    print(f"{'FAILED' if result.code else 'ok':8}{name:14}{result.seconds:6.1f} s", flush=True)
+    return result
+
+
+def main() -> int:
+    """Run the steps named on the command line."""
+    names = [step for argument in sys.argv[1:] for step in GROUPS.get(argument, [argument])]
+    started = time.monotonic()
+    REPORTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="matrixon-ops-") as directory:
+        base = pathlib.Path(directory)
+        snapshot(base)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(lambda name: run(name, base), [name for name in names if name != "integration"]))
+        if "integration" in names:
+            results.append(run("integration", base))
+    total = sum((result.counts() for result in results), Counter())
+    failed = [result.name for result in results if result.code]
+    print(f"\n{len(results)} steps in {time.monotonic() - started:.0f} s; full output in reports/")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    print(f"total: {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
