@@ -74,6 +74,7 @@ class Response:
     body: bytes
     elapsed_ms: float
     address: str
+    location: str | None = None
 
     def json(self) -> t.Any:
         """Return the body as JSON, or fail saying what it was instead."""
@@ -149,6 +150,7 @@ class HttpClient:
             body=content,
             elapsed_ms=(deadline.elapsed() - started) * 1000,
             address=str(address or target.authority),
+            location=response.headers.get("Location"),
         )
 
     def endpoint(self, host: str, port: int) -> tuple[str, int]:

@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""How other homeservers find a server name, and which name its certificate must carry.
+
+The steps are those of "Resolving server names" in the Matrix server-server API.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import typing as t
+import urllib.parse
+from dataclasses import dataclass
+
+from ansible_collections.matrixon.ops.plugins.module_utils import _net
+from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
+    DNS,
+    MISSING_TOOL,
+    PARSE,
+    REFUSED,
+    TIMEOUT,
+    Deadline,
+    ProbeFailure,
+)
+
+DEFAULT_PORT = 8448
+MAX_WELL_KNOWN = 51200
+MAX_REDIRECTS = 5
+SERVICES = ("_matrix-fed._tcp", "_matrix._tcp")
+
+
+class Srv(t.NamedTuple):
+    """An SRV answer."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """Where a server name leads.
+
+    ``host`` and ``port`` are connected to; the certificate and the Host header
+    are for ``certificate_name``. ``steps`` tell how it was found; ``trouble``
+    is a failure that other servers pass over in silence.
+    """
+
+    host: str
+    port: int
+    certificate_name: str
+    steps: tuple[str, ...]
+    trouble: ProbeFailure | None = None
+
+    def __str__(self) -> str:
+        return _net.join_host_port(self.host, self.port)
+
+
+LookUpSrv = t.Callable[[str, Deadline], t.Optional[Srv]]
+
+
+def split_server_name(name: str) -> tuple[str, int | None]:
+    """Return host and explicit port of a server name; raise ValueError if it is none."""
+    parts = urllib.parse.urlsplit(f"//{name}")
+    if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username:
+        raise ValueError("a server name is host or host:port, such as example.com")
+    return parts.hostname, parts.port
+
+
+def is_address(host: str) -> bool:
+    """Say whether a host is an IP literal."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def discover(server_name: str, http: HttpClient, look_up: LookUpSrv, deadline: Deadline) -> Delegation:
+    """Follow the steps from a server name to an address."""
+    host, port = split_server_name(server_name)
+    if port is not None or is_address(host):
+        return Delegation(host, port or DEFAULT_PORT, host, ("the server name itself says where",))
+    target, trouble = _well_known(host, http, deadline)
+    if target is None:
+        steps = ("no well-known file" if trouble is None else "well-known could not be read",)
+        return _by_srv(host, host, look_up, deadline, steps, trouble)
+    try:
+        to_host, to_port = split_server_name(target)
+    except ValueError as error:
+        raise ProbeFailure(PARSE, f"well-known of {host} names {target!r}: {error}") from error
+    steps = (f"well-known says {target}",)
+    if to_port is not None or is_address(to_host):
+        return Delegation(to_host, to_port or DEFAULT_PORT, to_host, steps)
+    return _by_srv(to_host, to_host, look_up, deadline, steps, None)
+
+
+def _by_srv(
+    host: str,
+    certificate_name: str,
+    look_up: LookUpSrv,
+    deadline: Deadline,
+    steps: tuple[str, ...],
+    trouble: ProbeFailure | None,
+) -> Delegation:
+    for service in SERVICES:
+        found = look_up(f"{service}.{host}", deadline)
+        if found:
+            steps = (*steps, f"SRV {service}.{host} says {found.host}:{found.port}")
+            return Delegation(found.host, found.port, certificate_name, steps, trouble)
+    return Delegation(host, DEFAULT_PORT, certificate_name, (*steps, "no SRV record", "default port"), trouble)
+
+
+def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | None, ProbeFailure | None]:
+    """Return what m.server says, and the failure where it could not be read."""
+    url = f"https://{host}/.well-known/matrix/server"
+    try:
+        for _hop in range(MAX_REDIRECTS):
+            response = http.request("GET", url, deadline, max_body=MAX_WELL_KNOWN)
+            if response.status not in (301, 302, 303, 307, 308):
+                break
+            url = urllib.parse.urljoin(url, response.location or "")
+        if response.status == 404:
+            return None, None
+        if response.status != 200:
+            return None, ProbeFailure(REFUSED, f"{url} answered {response.status}")
+        return json.loads(response.body)["m.server"], None
+    except (ValueError, KeyError, TypeError):
+        return None, ProbeFailure(PARSE, f"{url} is not JSON with an m.server in it: {response.excerpt()}")
+    except ProbeFailure as failure:
+        return None, failure
+
+
+def look_up_srv(name: str, deadline: Deadline) -> Srv | None:
+    """Ask DNS for an SRV record; None where there is none."""
+    try:
+        import dns.exception
+        import dns.resolver
+    except ImportError as error:
+        raise ProbeFailure(
+            MISSING_TOOL, f"the SRV record {name} cannot be looked up without dnspython (package python3-dnspython)"
+        ) from error
+    try:
+        answer = dns.resolver.resolve(name, "SRV", lifetime=deadline.require(f"SRV {name}"))
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        return None
+    except dns.exception.Timeout as error:
+        raise ProbeFailure(TIMEOUT, f"the name server does not answer for the SRV record {name}") from error
+    except dns.exception.DNSException as error:
+        raise ProbeFailure(DNS, f"the SRV record {name} cannot be looked up: {error}") from error
+    best = min(answer, key=lambda record: (record.priority, -record.weight))
+    return Srv(str(best.target).rstrip("."), best.port)

@@ -1,0 +1,44 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""HAProxy's runtime socket: what it says of its servers and limits."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from ansible_collections.matrixon.ops.plugins.module_utils import _net
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, Deadline, ProbeFailure
+
+MAX_ANSWER = 4 * 1024 * 1024
+
+
+def ask(path: str, command: str, deadline: Deadline) -> str:
+    """Send one command to the runtime socket and return the answer."""
+    peer = f"HAProxy at {path}"
+    with _net.Stream(_net.connect_unix(path, deadline), peer, deadline) as stream:
+        stream.send(command.encode("ascii") + b"\n")
+        return stream.read_to_end(MAX_ANSWER).decode("utf-8", "replace")
+
+
+def parse_stat(text: str) -> list[dict[str, str]]:
+    """Return the rows of ``show stat``."""
+    lines = text.lstrip("# ").splitlines()
+    if not lines or not lines[0].startswith("pxname,svname,"):
+        raise ProbeFailure(PARSE, f"the runtime socket did not answer with a table: {text[:60]!r}")
+    return [row for row in csv.DictReader(io.StringIO("\n".join(lines))) if row.get("svname")]
+
+
+def parse_info(text: str) -> dict[str, str]:
+    """Return the pairs of ``show info``."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def number(row: dict[str, str], key: str) -> int | None:
+    """Return a numeric column, or None where HAProxy left it empty."""
+    text = row.get(key) or ""
+    return int(text) if text.lstrip("-").isdigit() else None

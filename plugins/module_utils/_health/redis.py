@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""Redis: does it answer, is it in its role, does it hold its memory and its promises."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
+    Check,
+    Context,
+    Facts,
+    Limits,
+    Plan,
+    Probe,
+    Verdict,
+    grade,
+    human_bytes,
+    human_seconds,
+    skipped,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, REFUSED, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._redis import RedisError, RedisServer
+from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, UNKNOWN, WARNING
+
+SPEC: dict[str, t.Any] = dict(
+    host=dict(type="str", default="127.0.0.1"),
+    port=dict(type="int", default=6379),
+    socket=dict(type="path"),
+    user=dict(type="str"),
+    password=dict(type="str", no_log=True),
+    password_file=dict(type="path", no_log=False),
+    tls=dict(type="bool", default=False),
+    ca_file=dict(type="path"),
+    role=dict(type="str", choices=["master", "replica"], default="master"),
+)
+
+# Error replies that tell a state of a living server.
+STATES = {
+    "LOADING": "is loading its data set and does not serve yet",
+    "BUSY": "is busy with a script and does not serve",
+    "MASTERDOWN": "has lost its master and refuses stale reads",
+}
+
+
+def _judge_ping(facts: Facts, limits: Limits) -> Verdict:
+    return grade(facts["ping_ms"], limits, f"Redis at {facts['name']} answered PING in {facts['ping_ms']:.1f} ms")
+
+
+def _judge_role(facts: Facts, limits: Limits) -> Verdict:
+    info, name = facts["info"], facts["name"]
+    role = {"slave": "replica"}.get(info["role"], info["role"])
+    if role != facts["role"]:
+        hint = ": writes are refused" if role == "replica" else ": it takes writes that nobody expects there"
+        return Verdict(CRITICAL, f"Redis at {name} is a {role}, expected a {facts['role']}{hint}")
+    if role == "master":
+        return Verdict(OK, f"Redis at {name} is the master, with {info.get('connected_slaves', '0')} replicas connected")
+    if info.get("master_link_status") != "up":
+        down = human_seconds(float(info.get("master_link_down_since_seconds", 0)))
+        return Verdict(CRITICAL, f"Redis at {name} has had no link to its master for {down}")
+    silence = float(info["master_last_io_seconds_ago"])
+    return grade(silence, limits, f"Redis at {name} heard from its master {human_seconds(silence)} ago")
+
+
+def _judge_memory(facts: Facts, limits: Limits) -> Verdict:
+    info, name = facts["info"], facts["name"]
+    used, limit = int(info["used_memory"]), int(info["maxmemory"])
+    if limit == 0:
+        return skipped(f"Redis at {name} uses {human_bytes(used)} and has no maxmemory to compare with")
+    share = 100 * used / limit
+    policy = info.get("maxmemory_policy", "unknown")
+    return grade(
+        share, limits, f"Redis at {name} uses {human_bytes(used)} of {human_bytes(limit)} ({share:.0f} %), policy {policy}"
+    )
+
+
+def _judge_evictions(facts: Facts, limits: Limits) -> Verdict:
+    return _judge_counter(facts, limits, "evicted_keys", "keys evicted for want of memory")
+
+
+def _judge_rejections(facts: Facts, limits: Limits) -> Verdict:
+    return _judge_counter(facts, limits, "rejected_connections", "connections rejected at maxclients")
+
+
+def _judge_counter(facts: Facts, limits: Limits, key: str, words: str) -> Verdict:
+    """Judge a counter by its growth since the earlier report of the same server process."""
+    now, name, before = int(facts["info"][key]), facts["name"], facts["before"] or {}
+    if before.get("run_id") == facts["info"].get("run_id") and key in before:
+        grown, since = now - int(before[key]), "since the last report"
+    else:
+        grown, since = now, f"since it started {human_seconds(float(facts['info']['uptime_in_seconds']))} ago"
+    return grade(grown, limits, f"Redis at {name}: {grown} {words} {since}")
+
+
+def _judge_persistence(facts: Facts, limits: Limits) -> Verdict:
+    info, name = facts["info"], facts["name"]
+    aof = info.get("aof_enabled") == "1"
+    if info.get("loading") == "1":
+        return Verdict(UNKNOWN, f"Redis at {name} is loading its data set", error_kind=REFUSED)
+    if aof and info.get("aof_last_write_status") != "ok":
+        return Verdict(CRITICAL, f"Redis at {name} could not write its append-only file")
+    if aof and info.get("aof_last_bgrewrite_status") != "ok":
+        return Verdict(WARNING, f"Redis at {name} could not rewrite its append-only file")
+    if info.get("rdb_last_bgsave_status") != "ok":
+        return Verdict(CRITICAL, f"Redis at {name} failed its last snapshot: by default it then refuses writes")
+    kept = "append-only file and snapshots" if aof else "snapshots, if any are configured"
+    return Verdict(OK, f"Redis at {name}: the last write of {kept} was good")
+
+
+PING = Check(
+    "redis_ping", "Redis answers PING after login", _judge_ping, unit="ms", warning=10, gate=True
+)
+CHECKS = (
+    PING,
+    Check("redis_role", "Redis is master or replica as expected, and a replica hears its master", _judge_role,
+          unit="s", warning=15, critical=60),
+    Check("redis_memory", "share of maxmemory in use", _judge_memory, unit="%", warning=80, critical=90),
+    Check("redis_evictions", "keys evicted since the last report", _judge_evictions, unit="count", warning=1),
+    Check("redis_rejected_connections", "connections rejected since the last report", _judge_rejections,
+          unit="count", warning=1, critical=100),
+    Check("redis_persistence", "the last snapshot and append-only write were good", _judge_persistence),
+)
+
+
+def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
+    """Yield what is wrong with the options."""
+    if not options["socket"]:
+        yield from port_errors("redis.port", options["port"])
+    if options["user"] and not options["password"]:
+        yield "redis.user: a user needs redis.password or redis.password_file"
+
+
+def plan(options: dict[str, t.Any], context: Context) -> Plan:
+    """Return the one probe that feeds every check."""
+    keys = ("host", "port", "socket", "user", "password", "tls", "ca_file")
+    server = RedisServer(**{key: options[key] for key in keys})
+    given = {"name": server.name, "role": options["role"], "before": context.before("redis", server.name)}
+    return [Probe(server.name, CHECKS, lambda deadline: _observe(server, deadline), given)]
+
+
+def _observe(server: RedisServer, deadline: Deadline) -> Facts:
+    session = server.session(deadline)
+    try:
+        started = deadline.elapsed()
+        session.call("PING")
+        ping_ms = (deadline.elapsed() - started) * 1000
+        info = session.info()
+    except RedisError as error:
+        raise _refusal(server.name, error) from error
+    finally:
+        session.close()
+    counters = {key: info[key] for key in ("run_id", "evicted_keys", "rejected_connections") if key in info}
+    report = {"versions": {"redis": info.get("redis_version", "unknown")}, "redis": {server.name: counters}}
+    return {"ping_ms": ping_ms, "info": info, "report": report}
+
+
+def _refusal(name: str, error: RedisError) -> ProbeFailure:
+    if error.code in STATES:
+        return ProbeFailure(REFUSED, f"Redis at {name} {STATES[error.code]}")
+    if error.code in ("NOAUTH", "NOPERM", "WRONGPASS"):
+        return ProbeFailure(AUTH, f"Redis at {name} answered but wants a login: {error}")
+    return ProbeFailure(REFUSED, f"Redis at {name} refuses: {error}")

@@ -1,0 +1,42 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""Sentences for options that cannot be right. Each names the option, the value and the way out."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
+
+
+def port_errors(option: str, port: int) -> t.Iterator[str]:
+    """Yield an error for a number that is no TCP port."""
+    if not 1 <= port <= 65535:
+        yield f"{option}: {port} is not a port; give a number from 1 to 65535"
+
+
+def url_errors(option: str, url: str) -> t.Iterator[str]:
+    """Yield an error for a text that is no http or https URL."""
+    try:
+        parse_url(url)
+    except ValueError as error:
+        yield f"{option}: {url!r} cannot be used: {error}; write for example https://matrix.example.com"
+
+
+def endpoint_errors(option: str, text: str) -> t.Iterator[str]:
+    """Yield an error for a text that is not host:port."""
+    host, _colon, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        yield f"{option}: {text!r} is not host:port; write for example 10.0.0.5:8448"
+        return
+    yield from port_errors(option, int(port))
+
+
+def duplicate_errors(option: str, names: t.Sequence[str]) -> t.Iterator[str]:
+    """Yield an error for names that stand twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield f"{option}: {', '.join(twice)} stands there twice; give each its own name"
