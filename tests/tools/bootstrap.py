@@ -36,7 +36,8 @@ def key() -> list[str]:
 def has_pip() -> bool:
     """Tell if .venv is more than the rest of an interrupted start."""
     python = VENV / "bin/python"
-    return python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    command = [python, "-m", "pip", "--version"]
+    return python.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def make_venv() -> None:
@@ -53,7 +54,7 @@ def make_venv() -> None:
         subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
     print("Installing what tests/requirements.txt names (some minutes the first time)", flush=True)
     pip = [VENV / "bin/python", "-m", "pip", "install", "-qq", "-r", REQUIREMENTS, "-c", CONSTRAINTS]
-    if subprocess.run(pip).returncode != 0:
+    if subprocess.call(pip) != 0:
         sys.exit("pip could not install what the tests need; its message is above")
     STAMP.write_text(" ".join(key()))
     print(f".venv is ready after {time.monotonic() - started:.0f} s", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -10,9 +11,28 @@ from types import SimpleNamespace
 
 from ansible_test._internal.python_requirements import get_venv_packages
 
-version = get_venv_packages(SimpleNamespace(version="3.11"))["pip"]
-cache = pathlib.Path.home() / ".ansible/test/cache" / f"get_pip_{version.replace('.', '_')}.py"
-if not cache.exists():
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(pathlib.Path(__file__).with_name("get_pip.py"), cache)
+
+def provide_get_pip() -> None:
+    """Lay our get_pip.py where ansible-test would keep the one that it downloads."""
+    version = get_venv_packages(SimpleNamespace(version="3.11"))["pip"]
+    cached = pathlib.Path.home() / ".ansible/test/cache" / f"get_pip_{version.replace('.', '_')}.py"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pathlib.Path(__file__).with_name("get_pip.py"), cached)
+
+
+def skip_pyenv_shims() -> None:
+    """Put the Pythons of pyenv on PATH in the place of its shims.
+
+    ansible-test tries each Python that it finds, and stops at one that exists
+    by name only, as the shims of inactive versions do.
+    """
+    if shutil.which("pyenv"):
+        root = pathlib.Path(subprocess.check_output(["pyenv", "root"], text=True).strip())
+        path = [entry for entry in os.environ["PATH"].split(os.pathsep) if pathlib.Path(entry) != root / "shims"]
+        os.environ["PATH"] = os.pathsep.join([*path, *map(str, sorted(root.glob("versions/*/bin")))])
+
+
+provide_get_pip()
+skip_pyenv_shims()
 sys.exit(subprocess.call(["ansible-test", "sanity", "--color", "no", *sys.argv[1:]]))

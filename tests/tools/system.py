@@ -47,7 +47,9 @@ def install(packages: list[str]) -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with no_service_starts():
         for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", *packages]):
-            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            done = subprocess.run(
+                command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            )
             if done.returncode != 0:
                 sys.exit(f"{done.stdout}\n{' '.join(command)} failed with exit code {done.returncode}")
     print(f"installed in {time.monotonic() - started:.0f} s", flush=True)
