@@ -1,0 +1,1 @@
+"""A throw-away Matrix deployment on loopback: what the integration tests and the demo run against."""
