@@ -15,7 +15,7 @@ USERS = ("admin", "alice", "bob", "carol", "canary", "canary_reader")
 WRITERS = ("alice", "bob", "carol")
 ROOMS = ("lobby", "engineering", "operations", "random")
 UPLOADS = 12
-DEFAULT_MESSAGES = 320
+DEFAULT_MESSAGES = 300
 TOKEN_FILES = {"canary": "canary_sender_token", "canary_reader": "canary_reader_token"}
 
 
