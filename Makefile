@@ -8,7 +8,11 @@ SEED := $(or $(SEED),$(shell date +%s))
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUN := @.venv/bin/python tests/tools/run.py
-LABCTL := @.venv/bin/python lab/lab.py --name $(LAB) --port-base $(PORT_BASE)
+LABCTL := @.venv/bin/python lab/lab.py
+
+# Which lab these work with, and the first of its ports.
+demo bench lab-up lab-down lab-status: export MATRIXON_LAB_NAME = $(LAB)
+demo bench lab-up lab-down lab-status: export MATRIXON_LAB_PORT_BASE = $(PORT_BASE)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system demo test check lint sanity unit integration
