@@ -101,11 +101,12 @@ class Report:
     checks: tuple[CheckResult, ...]
     facts: dict[str, t.Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    unknown_as: str = UNKNOWN
 
     @property
     def status(self) -> str:
         """Return the overall verdict."""
-        return overall(self.checks)
+        return overall(self.checks, self.unknown_as)
 
     def as_dict(self, detail: str = "full") -> dict[str, t.Any]:
         """Return the document of ``docs/report.schema.json``."""
@@ -132,13 +133,14 @@ def counted(checks: t.Iterable[CheckResult]) -> list[CheckResult]:
     return [check for check in checks if check.source != SELF_REPORT]
 
 
-def overall(checks: t.Iterable[CheckResult]) -> str:
-    """Return the worst verdict; where nothing was executed that is unknown."""
-    found = {check.status for check in counted(checks)}
-    for status in PRECEDENCE:
-        if status in found:
-            return status
-    return UNKNOWN
+def overall(checks: t.Iterable[CheckResult], unknown_as: str = UNKNOWN) -> str:
+    """Return the worst verdict; where nothing was executed that is unknown.
+
+    ``unknown_as`` says how heavy an unknown weighs. It never weighs as ok.
+    """
+    found = {check.status for check in counted(checks)} - {SKIPPED} or {UNKNOWN}
+    weighed = {unknown_as if status == UNKNOWN else status for status in found}
+    return next(status for status in PRECEDENCE if status in weighed)
 
 
 def count(checks: t.Iterable[CheckResult]) -> dict[str, int]:
@@ -153,6 +155,20 @@ def severity(check: CheckResult) -> tuple[int, str, str]:
     """Return a sort key: worst first, then by name and target."""
     order = (*PRECEDENCE[:-1], OK, SKIPPED)
     return order.index(check.status), check.name, check.target
+
+
+def headline(report: Report) -> str:
+    """Return the verdict in one line, with the worst finding."""
+    checks = sorted(counted(report.checks), key=severity)
+    executed = [check for check in checks if check.status != SKIPPED]
+    if not executed:
+        return "unknown: no check was executed"
+    worst = executed[0]
+    if worst.status == OK:
+        return f"ok: all {len(executed)} checks are good"
+    same = sum(check.status == worst.status for check in executed)
+    verb = "is" if same == 1 else "are"
+    return f"{report.status}: {same} of {len(executed)} checks {verb} {worst.status}; {worst.name}: {worst.message}"
 
 
 def rfc3339(moment: datetime.datetime) -> str:

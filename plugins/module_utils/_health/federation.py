@@ -163,19 +163,26 @@ def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
         yield from endpoint_errors("federation.expected", options["expected"])
 
 
-def plan(options: dict[str, t.Any], context: Context, http: HttpClient) -> Plan:
+def plan(options: dict[str, t.Any], context: Context) -> Plan:
     """Return the one probe that feeds every check."""
     name = options["server_name"]
     given = {"server_name": name, "expected": options["expected"], "now": context.now.timestamp()}
-    return [Probe(name, CHECKS, functools.partial(_observe, name, http), given)]
+    return [Probe(name, CHECKS, functools.partial(_observe, name, context.http), given)]
 
 
 def _observe(name: str, http: HttpClient, deadline: Deadline) -> Facts:
     found = discover(name, http, look_up_srv, deadline)
     base = f"https://{_net.join_host_port(found.certificate_name, found.port)}"
     addresses = _net.resolve(*http.endpoint(found.host, found.port))
-    answers = {str(address): _ask(http, base, address, "/_matrix/federation/v1/version", deadline) for address in addresses}
-    keys = _ask(http, base, addresses[0], "/_matrix/key/v2/server", deadline)
+    # One silent address may use up its share of the time, not that of the others.
+    share = deadline.remaining() / (len(addresses) + 1)
+
+    def ask(address: _net.Address, path: str) -> Response | ProbeFailure:
+        return _ask(http, base, address, path, deadline.within(share))
+
+    answers = {str(address): ask(address, "/_matrix/federation/v1/version") for address in addresses}
+    answering = (address for address in addresses if not isinstance(answers[str(address)], ProbeFailure))
+    keys = ask(next(answering, addresses[0]), "/_matrix/key/v2/server")
     return {"delegation": found, "answers": answers, "keys": keys}
 
 

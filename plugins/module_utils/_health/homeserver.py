@@ -110,9 +110,10 @@ def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
         yield f"homeserver.room_id: {room_id!r} is not a room id; it starts with '!' (an alias starts with '#')"
 
 
-def plan(options: dict[str, t.Any], context: Context, http: HttpClient) -> Plan:
+def plan(options: dict[str, t.Any], context: Context) -> Plan:
     """Return a probe for each thing to ask of each instance and of the public address."""
     entries: Plan = []
+    http = context.http
     for instance in options["instances"]:
         entries.append(_api_probe(http, instance["name"], instance["url"]))
         entries.append(_read_probe(http, instance, options))

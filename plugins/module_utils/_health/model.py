@@ -17,6 +17,7 @@ import datetime
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     DNS,
     PARSE,
@@ -133,6 +134,7 @@ class Context:
 
     now: datetime.datetime
     baseline: Baseline | None = None
+    http: HttpClient = field(default_factory=HttpClient)
 
     def before(self, *path: str) -> t.Any:
         """Return a fact of the baseline, or None."""

@@ -1,0 +1,454 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: matrixon_health
+short_description: Observe one host of a Matrix deployment and return a verdict for everything on it
+version_added: 0.1.0
+description:
+  - Runs every check that the given scopes call for, all at once and under one total deadline, and returns one report.
+  - Each of the options O(homeserver), O(federation), O(haproxy), O(postgresql), O(redis), O(system) and O(backup)
+    is a scope. A scope that is given is checked; one that is left out is not.
+  - V(critical) means that a bad fact was observed. V(unknown) means that it could not be observed.
+    V(skipped) means that there was nothing to look at, and is never V(ok). A run that measured nothing is V(unknown).
+  - What the homeserver says of itself is shown as the check C(self_report) and counts neither for nor against it.
+  - The module reads only, with one exception. The canary posts one small marker message into its room, in check mode too.
+notes:
+  - "On the target: nothing but Python 3.9 for most checks. The SQL checks need C(psycopg2), the federation signature needs
+    C(cryptography), and a server name that is found by SRV records needs C(dnspython).
+    What is missing makes the checks that need it V(unknown), and no others."
+  - "On the controller: nothing beyond ansible-core."
+  - Some checks of the system see more as root, among them open files of other users' processes.
+author:
+  - the matrixon.ops authors (@matrixon-ops)
+extends_documentation_fragment:
+  - matrixon.ops._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Runs in full and gives the same verdicts. It never reports a change.
+  diff_mode:
+    support: N/A
+    details:
+      - It changes nothing.
+  idempotent:
+    support: full
+options:
+  target:
+    description:
+      - How the report calls this host. Defaults to the host's own name.
+    type: str
+  deployment:
+    description:
+      - Name of the deployment that the host belongs to.
+    type: str
+    required: true
+  profile:
+    description:
+      - Name of the homeserver profile, for the report.
+    type: str
+    required: true
+  checks:
+    description:
+      - Names of the checks to run. Left out, every check of the given scopes runs.
+    type: list
+    elements: str
+  skip_checks:
+    description:
+      - Checks that are not to run, each with the reason. They stand in the report as V(skipped) with it.
+    type: dict
+    default: {}
+  thresholds:
+    description:
+      - Thresholds by check, each with V(warning), V(critical) or both, in the check's unit.
+      - A level that is not given keeps the check's default. V(null) switches a level off.
+    type: dict
+    default: {}
+  deadline:
+    description:
+      - Seconds after which the module returns, whatever still hangs.
+    type: float
+    default: 20
+  timeout:
+    description:
+      - Seconds after which one probe gives up. It is a total time and not one per read.
+    type: float
+    default: 5
+  retries:
+    description:
+      - How often to look again at what was not ok. Every attempt is in the report.
+    type: int
+    default: 0
+  retry_delay:
+    description:
+      - Seconds between two attempts.
+    type: float
+    default: 1
+  fail_on:
+    description:
+      - From which overall status on the task fails. It returns the whole report then, too.
+      - V(unknown) also fails on V(critical), and V(warning) on both.
+    type: str
+    choices: [never, warning, unknown, critical]
+    default: never
+  unknown_as:
+    description:
+      - How heavy V(unknown) checks weigh in the overall status. They never weigh as ok.
+    type: str
+    choices: [unknown, warning, critical]
+    default: unknown
+  detail:
+    description:
+      - With V(problems), checks that are ok come without their message and thresholds, which keeps results small.
+    type: str
+    choices: [problems, full]
+    default: problems
+  baseline:
+    description:
+      - An earlier report of the same host. Rates and differences, such as the time until a disk is full,
+        are measured against it. One that cannot be read counts as none.
+    type: dict
+  connect_to:
+    description:
+      - Where to connect in the stead of an address, as V(host:port) to V(host:port).
+        Names in certificates and Host headers stay as they were.
+    type: dict
+    default: {}
+  ca_file:
+    description:
+      - PEM file with the certificate authorities to trust in HTTPS. Left out, those of the system are trusted.
+    type: path
+  validate_certs:
+    description:
+      - Whether certificates and their names are verified.
+    type: bool
+    default: true
+  homeserver:
+    description:
+      - The homeserver processes on this host, and the public address of the deployment.
+    type: dict
+    suboptions:
+      instances:
+        description:
+          - The homeserver processes to ask, main and workers.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: How the report calls the instance.
+            type: str
+            required: true
+          url:
+            description: Base URL of its client API.
+            type: str
+            required: true
+      public_url:
+        description:
+          - Base URL that clients use, through the load balancer. The canary takes this way.
+        type: str
+      room_id:
+        description:
+          - The room of the canary. Both its users have joined it.
+        type: str
+      sender_token:
+        description:
+          - Access token of the user that sends the canary.
+        type: str
+      sender_token_file:
+        description:
+          - File on the target that holds the token.
+        type: path
+      reader_token:
+        description:
+          - Access token of a second user, who reads it back.
+        type: str
+      reader_token_file:
+        description:
+          - File on the target that holds the token.
+        type: path
+      canary_timeout:
+        description:
+          - Seconds after which the canary counts as lost.
+        type: float
+        default: 10
+      self_report_path:
+        description:
+          - Path at which the homeserver reports its own health. The answer is shown and not trusted.
+        type: str
+      self_report_command:
+        description:
+          - Command and arguments with which the homeserver's own program reports its health.
+            It is called only if it knows the subcommand. The answer is shown and not trusted.
+        type: list
+        elements: str
+        default: []
+  federation:
+    description:
+      - The way by which other homeservers reach this deployment.
+    type: dict
+    suboptions:
+      server_name:
+        description:
+          - The part of a user id behind the colon.
+        type: str
+        required: true
+      expected:
+        description:
+          - Where the server name should lead, as V(host:port).
+        type: str
+  haproxy:
+    description:
+      - HAProxy on this host.
+    type: dict
+    suboptions:
+      socket:
+        description:
+          - Its runtime socket.
+        type: path
+        required: true
+      backends:
+        description:
+          - Backends with the number of servers that should be up. Left out, every server of every backend should be.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the backend.
+            type: str
+            required: true
+          expected:
+            description: How many servers should be up. Fewer is a warning.
+            type: int
+            required: true
+          quorum:
+            description: How many servers must be up. Fewer is critical. Defaults to half of O(haproxy.backends[].expected), rounded up.
+            type: int
+POSTGRESQL
+  redis:
+    description:
+      - The Redis server.
+    type: dict
+    suboptions:
+      host:
+        description: Name or address to connect to.
+        type: str
+        default: 127.0.0.1
+      port:
+        description: Port to connect to.
+        type: int
+        default: 6379
+      socket:
+        description: Unix socket to connect to in the stead of O(redis.host) and O(redis.port).
+        type: path
+      user:
+        description: User to log in as, where Redis has access lists.
+        type: str
+      password:
+        description: Password to log in with.
+        type: str
+      password_file:
+        description: File on the target that holds the password.
+        type: path
+      tls:
+        description: Whether to speak TLS.
+        type: bool
+        default: false
+      ca_file:
+        description: PEM file with the certificate authorities to trust.
+        type: path
+      role:
+        description: The role that this server should have.
+        type: str
+        choices: [master, replica]
+        default: master
+SYSTEM
+"""
+
+EXAMPLES = r"""
+- name: Look at everything on a host that runs a homeserver, its database and its cache
+  matrixon.ops.matrixon_health:
+    deployment: example
+    profile: synapse
+    homeserver:
+      instances:
+        - {name: main, url: "http://127.0.0.1:8008"}
+      public_url: https://matrix.example.com
+      room_id: "!canary:example.com"
+      sender_token_file: /etc/matrixon/canary_sender_token
+      reader_token_file: /etc/matrixon/canary_reader_token
+    postgresql:
+      database: synapse
+      user: monitor
+      password_file: /etc/matrixon/monitor_password
+    redis:
+      password_file: /etc/matrixon/redis_password
+    system:
+      mounts: [/, /var/lib/postgresql]
+  register: health
+
+- name: Fail when something is really broken
+  ansible.builtin.assert:
+    that: health.report.status != 'critical'
+    fail_msg: "{{ health.msg }}"
+
+- name: Ask the database only, look twice, and be stricter about connections
+  matrixon.ops.matrixon_health:
+    deployment: example
+    profile: synapse
+    postgresql:
+      database: synapse
+      user: monitor
+      password: "{{ vault_monitor_password }}"
+    retries: 1
+    thresholds:
+      postgresql_connections: {warning: 60, critical: 75}
+    fail_on: critical
+"""
+
+RETURN = r"""
+msg:
+  description: The verdict in one line, with the worst finding.
+  returned: always
+  type: str
+  sample: "critical: 1 of 14 checks is critical; postgresql_connect: 10.0.0.5:5432: connection refused, nothing listens there"
+report:
+  description:
+    - The report. Its whole shape is described by C(docs/report.schema.json). Keys without a value are left out.
+  returned: when the options are good
+  type: dict
+  contains:
+    schema:
+      description: Name and version of the shape.
+      type: str
+      sample: matrixon.ops/report/1
+    kind:
+      description: Always V(health).
+      type: str
+      sample: health
+    target:
+      description: The host.
+      type: str
+      sample: db1
+    deployment:
+      description: The deployment.
+      type: str
+      sample: example
+    profile:
+      description: The homeserver profile.
+      type: str
+      sample: synapse
+    started:
+      description: When the run began, in UTC.
+      type: str
+      sample: "2026-11-23T09:00:00.000Z"
+    finished:
+      description: When it ended, in UTC.
+      type: str
+      sample: "2026-11-23T09:00:00.210Z"
+    duration_ms:
+      description: How long it took, in milliseconds.
+      type: int
+      sample: 210
+    status:
+      description: The overall verdict, one of V(ok), V(warning), V(critical) and V(unknown).
+      type: str
+      sample: critical
+    counts:
+      description: How many checks have each status. Self-reports do not count.
+      type: dict
+      sample: {ok: 13, warning: 0, critical: 1, unknown: 0, skipped: 2}
+    checks:
+      description: Every check, worst first.
+      type: list
+      elements: dict
+      sample:
+        - name: postgresql_connect
+          target: 10.0.0.5:5432
+          status: critical
+          message: "10.0.0.5:5432: connection refused, nothing listens there"
+          error_kind: refused
+          duration_ms: 2
+          source: probe
+          warning: 100
+    facts:
+      description: What was found beside the verdicts, such as versions, and the counters that the next run compares with.
+      type: dict
+      sample: {versions: {postgresql: "17.2"}}
+    evidence:
+      description: Proofs that were left behind. Empty for this module.
+      type: list
+      elements: str
+      sample: []
+"""
+
+import platform
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.matrixon.ops.plugins.module_utils._health.run import (
+    SCOPES,
+    OptionErrors,
+    check_health,
+    read_secrets,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, UNKNOWN, WARNING, headline
+
+FAILING = {
+    "never": (),
+    "warning": (CRITICAL, UNKNOWN, WARNING),
+    "unknown": (CRITICAL, UNKNOWN),
+    "critical": (CRITICAL,),
+}
+
+
+def argument_spec():
+    """Return the options; each scope brings its own."""
+    spec = dict(
+        target=dict(type="str"),
+        deployment=dict(type="str", required=True),
+        profile=dict(type="str", required=True),
+        checks=dict(type="list", elements="str"),
+        skip_checks=dict(type="dict", default={}),
+        thresholds=dict(type="dict", default={}),
+        deadline=dict(type="float", default=20),
+        timeout=dict(type="float", default=5),
+        retries=dict(type="int", default=0),
+        retry_delay=dict(type="float", default=1),
+        fail_on=dict(type="str", choices=list(FAILING), default="never"),
+        unknown_as=dict(type="str", choices=[UNKNOWN, WARNING, CRITICAL], default=UNKNOWN),
+        detail=dict(type="str", choices=["problems", "full"], default="problems"),
+        baseline=dict(type="dict"),
+        connect_to=dict(type="dict", default={}),
+        ca_file=dict(type="path"),
+        validate_certs=dict(type="bool", default=True),
+    )
+    spec.update({name: dict(type="dict", options=scope.SPEC) for name, scope in SCOPES.items()})
+    return spec
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_one_of=[list(SCOPES)],
+        supports_check_mode=True,
+    )
+    options = dict(module.params, target=module.params["target"] or platform.node())
+    try:
+        module.no_log_values.update(read_secrets(options))
+        report = check_health(options)
+    except OptionErrors as error:
+        module.fail_json(msg=str(error))
+    result = dict(changed=False, msg=headline(report), report=report.as_dict(options["detail"]))
+    if report.status in FAILING[options["fail_on"]]:
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
