@@ -80,7 +80,7 @@ def _judge_version(facts: Facts, limits: Limits) -> Verdict:
         address, failure = next(iter(failures.items()))
         text = f"{len(failures)} of {len(answers)} addresses fail, {address}: {failure.message}"
         return Verdict(WARNING, text, value=slowest, error_kind=failure.kind)
-    return grade(slowest, limits, f"federation answered on {len(good)} addresses, the slowest in {slowest:.0f} ms")
+    return grade(slowest, limits, f"federation answered at {len(good)} of {len(answers)} addresses, the slowest in {slowest:.0f} ms")
 
 
 def _judge_keys(facts: Facts, limits: Limits) -> Verdict:

@@ -107,8 +107,7 @@ def _judge_persistence(facts: Facts, limits: Limits) -> Verdict:
         return Verdict(WARNING, f"Redis at {name} could not rewrite its append-only file")
     if info.get("rdb_last_bgsave_status") != "ok":
         return Verdict(CRITICAL, f"Redis at {name} failed its last snapshot: by default it then refuses writes")
-    kept = "append-only file and snapshots" if aof else "snapshots, if any are configured"
-    return Verdict(OK, f"Redis at {name}: the last write of {kept} was good")
+    return Verdict(OK, f"Redis at {name}: no write to disk has failed")
 
 
 PING = Check(
