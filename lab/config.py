@@ -66,7 +66,8 @@ def say(what: str, did: str, started: float | None = None) -> None:
 def write(path: Path, text: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Write beside and rename, so that no reader ever sees half a file."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # The directory may belong to the services: do not follow what they may have put there.
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as handle:
         handle.write(text)
         os.fchmod(descriptor, mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -227,7 +228,8 @@ def standby_down(lab: Lab) -> None:
         else:
             say("standby", "slot kept: no primary")
         _clear_shared_memory(lab.standby)
-        processes.run(lab, ["rm", "-rf", str(lab.standby), str(lab.run / "standby.new")])
+        for leftover in (lab.standby, lab.run / "standby.new"):
+            shutil.rmtree(leftover, ignore_errors=True)
         (lab.run / "replicator.pgpass").unlink(missing_ok=True)
         write_facts(lab)
         say("standby", "removed")
@@ -270,9 +272,7 @@ def _everything(lab: Lab) -> list[Process]:
         account = _own_user(lab)
         uid = account.pw_uid if account else None
     for process in table.values():
-        helper = process.program in {"initdb", "pg_basebackup"} and any(
-            f"{lab.root}/" in word for word in process.argv
-        )
+        helper = process.program in {"initdb", "pg_basebackup"} and any(f"{lab.root}/" in word for word in process.argv)
         if process.uid == uid and (helper or os.geteuid() == 0):
             found[process.pid] = process
     return list(found.values())
@@ -332,8 +332,8 @@ def _remove_user(lab: Lab) -> None:
 
 def _as_root(program: str, arguments: list[str]) -> None:
     # Another lab may hold the lock on the password file for a moment.
-    for attempt in range(20):
-        done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    for _ in range(20):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
         time.sleep(0.25)
@@ -348,7 +348,7 @@ def _clear_shared_memory(directory: Path) -> None:
     for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
         words = line.split()
         if words[1] == wanted and words[6] == "0":
-            subprocess.run(["ipcrm", "-m", wanted], capture_output=True)
+            subprocess.run(["ipcrm", "-m", wanted], capture_output=True, check=False)
 
 
 def write_facts(lab: Lab) -> dict:

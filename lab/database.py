@@ -118,10 +118,7 @@ def build_standby(lab: Lab) -> None:
     port = lab.ports["postgresql"]
     line = f"127.0.0.1:{port}:*:replicator:{lab.secret('replicator_password')}\n"
     write(passfile, line, 0o600, lab.owner)
-    conninfo = (
-        f"host=127.0.0.1 port={port} user=replicator passfile={passfile} "
-        f"application_name={STANDBY_NAME}"
-    )
+    conninfo = f"host=127.0.0.1 port={port} user=replicator passfile={passfile} application_name={STANDBY_NAME}"
     _helper(
         lab,
         "pg_basebackup",
@@ -143,9 +140,7 @@ def drop_slot(lab: Lab) -> None:
     deadline = time.monotonic() + 10
     with as_superuser(lab) as cursor:
         while True:
-            cursor.execute(
-                "SELECT active FROM pg_replication_slots WHERE slot_name = %s", (STANDBY_NAME,)
-            )
+            cursor.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", (STANDBY_NAME,))
             row = cursor.fetchone()
             if row is None:
                 return
@@ -176,9 +171,11 @@ def wait_replayed(lab: Lab, seconds: float = 30) -> str:
     raise LabError(f"the standby did not replay {target} within {seconds:.0f} s")
 
 
-def clear_stale_pid(directory: Path) -> None:
+def clear_stale_pid(lab: Lab, service: str, directory: Path) -> None:
     """Only called when no server runs on this directory: a recycled pid must not block a start."""
-    (directory / "postmaster.pid").unlink(missing_ok=True)
+    socket_lock = lab.run / f".s.PGSQL.{lab.ports[service]}.lock"
+    for path in (directory / "postmaster.pid", socket_lock):
+        path.unlink(missing_ok=True)
 
 
 def shared_memory_id(directory: Path) -> str | None:

@@ -7,12 +7,15 @@ import json
 import sys
 from pathlib import Path
 
+import psycopg2
+
 if not __package__:
     # Run as a script: the package is found beside, and this directory must not shadow it.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from lab import control, seed, services  # noqa: E402
-from lab.config import DEFAULT_NAME, DEFAULT_PORT_BASE, Lab, LabError  # noqa: E402
+from lab import control, seed, services
+from lab.config import DEFAULT_NAME, DEFAULT_PORT_BASE, Lab, LabError
+from lab.matrix import MatrixError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -20,9 +23,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="lab.py",
         description="A throw-away Matrix deployment on loopback.",
     )
-    parser.add_argument(
-        "--name", help=f"which lab (MATRIXON_LAB_NAME; default {DEFAULT_NAME})"
-    )
+    parser.add_argument("--name", help=f"which lab (MATRIXON_LAB_NAME; default {DEFAULT_NAME})")
     parser.add_argument(
         "--port-base",
         type=int,
@@ -83,8 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
             control.standby_down(lab)
         else:
             control.one(lab, options.verb, options.service)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
+    except (LabError, MatrixError, psycopg2.Error) as error:
+        print(f"lab: {str(error).strip()}", file=sys.stderr)
         return 2
     return 0
 

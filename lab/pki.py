@@ -74,7 +74,7 @@ def _leaf(issuer: x509.Certificate, issuer_key):
 
 
 def _builder(subject, issuer, public_key, days: int) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -107,7 +107,7 @@ def _usage(**wanted: bool) -> x509.KeyUsage:
 
 def _days_left(bundle: Path) -> int:
     certificate = x509.load_pem_x509_certificate(bundle.read_bytes())
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return (certificate.not_valid_after_utc - now).days
 
 

@@ -67,11 +67,7 @@ def with_descendants(roots: Iterable[Process], processes: dict[int, Process]) ->
     result = {process.pid: process for process in roots}
     grew = True
     while grew:
-        more = {
-            pid: process
-            for pid, process in processes.items()
-            if process.ppid in result and pid not in result
-        }
+        more = {pid: process for pid, process in processes.items() if process.ppid in result and pid not in result}
         result.update(more)
         grew = bool(more)
     return list(result.values())
@@ -131,7 +127,8 @@ def environment(lab: Lab) -> dict[str, str]:
 
 def spawn(lab: Lab, argv: list[str], log: Path, cwd: Path) -> subprocess.Popen:
     """Start a service in its own session; it outlives this program."""
-    with open(log, "ab") as output:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
+    with os.fdopen(descriptor, "ab") as output:
         if lab.owner is not None:
             os.fchown(output.fileno(), *lab.owner)
         child = subprocess.Popen(

@@ -118,9 +118,7 @@ def _messages(client: Client, tokens: dict, name: str, room: str, count: int) ->
     for number in range(count):
         writer = WRITERS[number % len(WRITERS)]
         body = f"{name} message {number}: all is calm"
-        client.send(
-            tokens[writer], room, f"seed-{name}-{number}", {"msgtype": "m.text", "body": body}
-        )
+        client.send(tokens[writer], room, f"seed-{name}-{number}", {"msgtype": "m.text", "body": body})
 
 
 def _media(client: Client, tokens: dict, room: str) -> list[str]:

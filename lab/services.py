@@ -138,9 +138,7 @@ PROGRAMS = ("postgres", "redis-server", "python", "haproxy")
 def leaders(lab: Lab, service: Service, table: dict[int, Process]) -> list[Process]:
     words = set(service.words(lab))
     return [
-        process
-        for process in table.values()
-        if words <= set(process.argv) and process.program.startswith(PROGRAMS)
+        process for process in table.values() if words <= set(process.argv) and process.program.startswith(PROGRAMS)
     ]
 
 
@@ -195,7 +193,7 @@ def start(lab: Lab, service: Service, ready: Callable[[Lab], object] | None = No
         processes.send(orphan, signal.SIGKILL)
     if service.data:
         processes.wait_gone(lambda: members(lab, service), 5)
-        database.clear_stale_pid(lab.root / service.data)
+        database.clear_stale_pid(lab, service.name, lab.root / service.data)
         database.write_config(lab, service.name)
     log = lab.log / f"{service.log}.log"
     cwd = lab.root / service.data if service.data else lab.synapse

@@ -42,7 +42,7 @@ def _missing() -> list[str]:
     if not os.access(HAPROXY, os.X_OK):
         wanted.append("haproxy")
     probe = [PYTHON, "-c", "import ensurepip, venv"]
-    if not os.access(PYTHON, os.X_OK) or subprocess.run(probe, capture_output=True).returncode:
+    if not os.access(PYTHON, os.X_OK) or subprocess.run(probe, capture_output=True, check=False).returncode:
         wanted.append("python3-venv")
     return wanted
 
@@ -66,6 +66,7 @@ def ensure_packages() -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                check=False,
             )
             if done.returncode:
                 raise LabError(f"apt-get {arguments[0]} failed:\n{_tail(done.stdout)}")
@@ -137,6 +138,7 @@ def _build_venv(final: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            check=False,
             umask=0o022,
         )
         if done.returncode:
