@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import typing as t
 
@@ -34,6 +35,9 @@ Runner = t.Callable[[list[str], Deadline], Finished]
 def run(argv: list[str], deadline: Deadline) -> Finished:
     """Run a tool without a shell, in the C locale. A code other than 0 is for the caller to judge."""
     tool = argv[0]
+    # exec itself would say "permission denied" where one directory of PATH cannot be searched.
+    if not shutil.which(tool):
+        raise ProbeFailure(MISSING_TOOL, f"{tool} is not installed on this host, or not on the PATH")
     seconds = deadline.require(tool)
     try:
         done = subprocess.run(
@@ -44,8 +48,6 @@ def run(argv: list[str], deadline: Deadline) -> Finished:
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
-    except FileNotFoundError as error:
-        raise ProbeFailure(MISSING_TOOL, f"{tool} is not installed on this host") from error
     except subprocess.TimeoutExpired as error:
         raise deadline.failure(tool) from error
     except OSError as error:

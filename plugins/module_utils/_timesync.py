@@ -46,31 +46,15 @@ class Timex(t.NamedTuple):
     offset: int
 
 
-def measure(
-    deadline: Deadline,
-    root: str = "/",
-    runner: Runner = run,
-    adjtimex: t.Callable[[], Timex] | None = None,
-    clock: t.Callable[[], float] = time.time,
-) -> Offset:
-    """Return the offset of the clock.
-
-    While chrony steers the clock, the kernel's own offset stays at 0 whatever
-    the error is; so with a chrony daemon that does not answer the offset is
-    unknown.
-    """
-    chrony_runs = os.path.exists(os.path.join(root, CHRONY_PID_FILE))
+def _may_run(pid_file: str) -> bool:
+    """Return whether a PID file is there, or may be there out of this user's sight."""
     try:
-        done = runner(["chronyc", "-n", "-c", "tracking"], deadline)
-    except ProbeFailure as failure:
-        if failure.kind != MISSING_TOOL or chrony_runs:
-            raise
-        return parse_timex((adjtimex or read_timex)())
-    if done.code == 0:
-        return parse_tracking(done.out, clock())
-    if chrony_runs:
-        raise ProbeFailure(INTERNAL, f"chrony steers this clock, but chronyc failed: {done.complaint}")
-    return parse_timex((adjtimex or read_timex)())
+        os.stat(pid_file)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def parse_tracking(text: str, now: float) -> Offset:
@@ -126,3 +110,30 @@ def read_timex() -> Timex:
         kind = AUTH if code in (1, 13) else INTERNAL
         raise ProbeFailure(kind, f"the kernel does not tell about its clock: {os.strerror(code)}")
     return Timex(state, struct.status, struct.offset)
+
+
+def measure(
+    deadline: Deadline,
+    root: str = "/",
+    runner: Runner = run,
+    adjtimex: t.Callable[[], Timex] = read_timex,
+    clock: t.Callable[[], float] = time.time,
+) -> Offset:
+    """Return the offset of the clock.
+
+    While chrony steers the clock, the kernel's own offset stays at 0 whatever
+    the error is; so with a chrony daemon that does not answer the offset is
+    unknown.
+    """
+    chrony_runs = _may_run(os.path.join(root, CHRONY_PID_FILE))
+    try:
+        done = runner(["chronyc", "-n", "-c", "tracking"], deadline)
+    except ProbeFailure as failure:
+        if failure.kind != MISSING_TOOL or chrony_runs:
+            raise
+        return parse_timex(adjtimex())
+    if done.code == 0:
+        return parse_tracking(done.out, clock())
+    if chrony_runs:
+        raise ProbeFailure(INTERNAL, f"chrony steers this clock, but chronyc failed: {done.complaint}")
+    return parse_timex(adjtimex())

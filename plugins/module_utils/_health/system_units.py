@@ -26,7 +26,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     MISSING_TOOL,
     PARSE,
-    REFUSED,
     Deadline,
     ProbeFailure,
 )
@@ -197,7 +196,7 @@ def _judge_process(name: str, entry: OpenFiles | ProbeFailure | str | None, limi
     if entry is None:
         return skipped(f"{name} has no main process", target=name)
     if isinstance(entry, str):
-        return Verdict(CRITICAL, entry, target=name, error_kind=REFUSED)
+        return Verdict(CRITICAL, entry, target=name)
     if isinstance(entry, ProbeFailure):
         return Verdict(UNKNOWN, f"not measured: {entry.message}", target=name, error_kind=entry.kind)
     who = f"{name}: process {entry.pid} ({entry.command})"
