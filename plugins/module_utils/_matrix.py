@@ -104,13 +104,13 @@ class Client:
 
 def deliver_marker(sender: Client, reader: Client, room_id: str, sent_ms: int, deadline: Deadline) -> tuple[str, float]:
     """Send as one user, read back as another; return the event id and the delivery time in ms."""
-    position, _old = _stage("before the canary was sent, the reader's /sync", reader.sync, room_id, None, 0, deadline)
+    position, _old = stage("before the canary was sent, the reader's /sync", reader.sync, room_id, None, 0, deadline)
     started = deadline.elapsed()
-    event_id = _stage("the canary could not be sent", sender.send_marker, room_id, sent_ms, deadline)
+    event_id = stage("the canary could not be sent", sender.send_marker, room_id, sent_ms, deadline)
     while True:
         left_ms = int(deadline.require(f"canary {event_id} was sent and not delivered") * 1000)
         poll_ms = min(POLL_MS, left_ms // 2)
-        position, events = _stage(
+        position, events = stage(
             f"canary {event_id} was sent and not delivered", reader.sync, room_id, position, poll_ms, deadline
         )
         if any(event.get("event_id") == event_id for event in events):
@@ -119,7 +119,7 @@ def deliver_marker(sender: Client, reader: Client, room_id: str, sent_ms: int, d
 
 def refusal(response: Response) -> ProbeFailure:
     """Say what an HTTP status means."""
-    said = f"{response.url.split('?')[0]} answered {response.status} ({response.matrix_error()})"
+    said = f"{response.url.split('/_matrix')[0]} answered {response.status} ({response.matrix_error()})"
     return ProbeFailure(AUTH if response.status in (401, 403) else REFUSED, said)
 
 
@@ -128,7 +128,7 @@ def quote(text: str) -> str:
     return urllib.parse.quote(text, safe="")
 
 
-def _stage(what: str, act: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+def stage(what: str, act: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     """Name the stage in a failure: a lost message and a refused one ask for different help."""
     try:
         return act(*args)

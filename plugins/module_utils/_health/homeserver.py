@@ -143,7 +143,9 @@ def _read_probe(http: HttpClient, instance: dict[str, str], options: dict[str, t
         return Skip(DATABASE_READ, name, NO_READER if room_id else NO_ROOM)
 
     def run(deadline: Deadline) -> Facts:
-        return {"name": name, "ms": _matrix.Client(http, instance["url"], token).newest_events(room_id, deadline)}
+        client = _matrix.Client(http, instance["url"], token)
+        ms = _matrix.stage("room history cannot be read", client.newest_events, room_id, deadline)
+        return {"name": name, "ms": ms}
 
     return Probe(name, (DATABASE_READ,), run)
 
