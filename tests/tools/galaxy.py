@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,4 +11,10 @@ import tempfile
 with tempfile.TemporaryDirectory() as output:
     subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", output], check=True)
     (tarball,) = pathlib.Path(output).glob("*.tar.gz")
-    sys.exit(subprocess.call([sys.executable, "-m", "galaxy_importer.main", str(tarball)], cwd=output))
+    command = [sys.executable, "-m", "galaxy_importer.main", str(tarball)]
+    importer = subprocess.run(
+        command, cwd=output, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+print(importer.stdout)
+# The importer ends with 0 whatever its linters found.
+sys.exit(importer.returncode or bool(re.search(r"^(ERROR|WARNING)", importer.stdout, re.MULTILINE)))
