@@ -14,7 +14,7 @@ import ipaddress
 import json
 import typing as t
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _net
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
@@ -86,9 +86,10 @@ def discover(server_name: str, http: HttpClient, look_up: LookUpSrv, deadline: D
     if port is not None or is_address(host):
         return Delegation(host, port or DEFAULT_PORT, host, ("the server name itself says where",))
     target, trouble = _well_known(host, http, deadline)
-    if target is None:
-        steps = ("no well-known file" if trouble is None else "well-known could not be read",)
-        return _by_srv(host, host, look_up, deadline, steps, trouble)
+    if target is None and trouble is None:
+        return _by_srv(host, look_up, deadline, ("no well-known file",))
+    if trouble is not None:
+        return _despite(trouble, host, look_up, deadline)
     try:
         to_host, to_port = split_server_name(target)
     except ValueError as error:
@@ -96,23 +97,25 @@ def discover(server_name: str, http: HttpClient, look_up: LookUpSrv, deadline: D
     steps = (f"well-known says {target}",)
     if to_port is not None or is_address(to_host):
         return Delegation(to_host, to_port or DEFAULT_PORT, to_host, steps)
-    return _by_srv(to_host, to_host, look_up, deadline, steps, None)
+    return _by_srv(to_host, look_up, deadline, steps)
 
 
-def _by_srv(
-    host: str,
-    certificate_name: str,
-    look_up: LookUpSrv,
-    deadline: Deadline,
-    steps: tuple[str, ...],
-    trouble: ProbeFailure | None,
-) -> Delegation:
+def _despite(trouble: ProbeFailure, host: str, look_up: LookUpSrv, deadline: Deadline) -> Delegation:
+    """Go on without well-known, as other servers do, but keep what was wrong with it."""
+    try:
+        found = _by_srv(host, look_up, deadline, ("well-known could not be read",))
+    except ProbeFailure as failure:
+        raise ProbeFailure(trouble.kind, f"{trouble.message}; and without it: {failure.message}") from failure
+    return replace(found, trouble=trouble)
+
+
+def _by_srv(host: str, look_up: LookUpSrv, deadline: Deadline, steps: tuple[str, ...]) -> Delegation:
     for service in SERVICES:
         found = look_up(f"{service}.{host}", deadline)
         if found:
             steps = (*steps, f"SRV {service}.{host} says {found.host}:{found.port}")
-            return Delegation(found.host, found.port, certificate_name, steps, trouble)
-    return Delegation(host, DEFAULT_PORT, certificate_name, (*steps, "no SRV record", "default port"), trouble)
+            return Delegation(found.host, found.port, host, steps)
+    return Delegation(host, DEFAULT_PORT, host, (*steps, "no SRV record", "default port"))
 
 
 def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | None, ProbeFailure | None]:

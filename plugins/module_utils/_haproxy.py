@@ -19,7 +19,7 @@ MAX_ANSWER = 4 * 1024 * 1024
 def ask(path: str, command: str, deadline: Deadline) -> str:
     """Send one command to the runtime socket and return the answer."""
     peer = f"HAProxy at {path}"
-    with _net.Stream(_net.connect_unix(path, deadline), peer, deadline) as stream:
+    with _net.Stream(_net.connect_unix(path, deadline, peer), peer, deadline) as stream:
         stream.send(command.encode("ascii") + b"\n")
         return stream.read_to_end(MAX_ANSWER).decode("utf-8", "replace")
 

@@ -126,11 +126,11 @@ class HttpClient:
         """Send one request and read its whole answer before the deadline."""
         target = parse_url(url)
         started = deadline.elapsed()
-        sock = _net.connect_address(address, deadline) if address else self._connect(target, deadline)
         peer = f"{target.scheme}://{target.authority}"
+        sock = _net.connect_address(address, deadline, peer) if address else self._connect(target, deadline, peer)
         if target.scheme == "https":
             context = tls_context(self.ca_file, self.validate_certs)
-            sock = _net.start_tls(sock, target.host, context, deadline)
+            sock = _net.start_tls(sock, target.host, context, deadline, peer)
         with _net.Stream(sock, peer, deadline) as stream:
             stream.send(_encode(method, target, token, body))
             response = http.client.HTTPResponse(t.cast(t.Any, stream), method=method)
@@ -166,9 +166,9 @@ class HttpClient:
         target = parse_url(url)
         return _net.resolve(*self.endpoint(target.host, target.port))
 
-    def _connect(self, target: Url, deadline: Deadline) -> t.Any:
+    def _connect(self, target: Url, deadline: Deadline, peer: str) -> t.Any:
         host, port = self.endpoint(target.host, target.port)
-        return _net.connect(host, port, deadline)
+        return _net.connect(host, port, deadline, peer)
 
 
 @functools.lru_cache(maxsize=None)

@@ -58,47 +58,51 @@ def resolve(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys(Address(family, sockaddr) for family, _type, _proto, _name, sockaddr in found))
 
 
-def connect(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """Connect to the first address of a host that answers."""
+def connect(host: str, port: int, deadline: Deadline, peer: str | None = None) -> socket.socket:
+    """Connect to the first address of a host that answers. Failures speak of ``peer``."""
     failures = []
     for address in resolve(host, port):
         try:
-            return connect_address(address, deadline)
+            return connect_address(address, deadline, peer)
         except ProbeFailure as failure:
             failures.append(failure)
     raise failures[-1]
 
 
-def connect_unix(path: str, deadline: Deadline) -> socket.socket:
+def connect_unix(path: str, deadline: Deadline, peer: str | None = None) -> socket.socket:
     """Connect to a Unix socket."""
-    return connect_address(Address(socket.AF_UNIX, path), deadline)
+    return connect_address(Address(socket.AF_UNIX, path), deadline, peer)
 
 
-def connect_address(address: Address, deadline: Deadline) -> socket.socket:
+def connect_address(address: Address, deadline: Deadline, peer: str | None = None) -> socket.socket:
     """Connect to one address."""
+    peer = peer or str(address)
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(deadline.require(f"connecting to {address}"))
+        sock.settimeout(deadline.require(peer))
         sock.connect(address.sockaddr)
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         sock.close()
-        raise failure_of(error, str(address), deadline) from error
+        raise failure_of(error, peer, deadline) from error
     except ProbeFailure:
         sock.close()
         raise
     return sock
 
 
-def start_tls(sock: socket.socket, server_name: str, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
+def start_tls(
+    sock: socket.socket, server_name: str, context: ssl.SSLContext, deadline: Deadline, peer: str | None = None
+) -> ssl.SSLSocket:
     """Do a client handshake; its deadline is total, not per read."""
+    peer = peer or server_name
     try:
-        sock.settimeout(deadline.require(f"TLS handshake with {server_name}"))
+        sock.settimeout(deadline.require(peer))
         return context.wrap_socket(sock, server_hostname=server_name)
     except OSError as error:
         sock.close()
-        raise failure_of(error, server_name, deadline) from error
+        raise failure_of(error, peer, deadline) from error
 
 
 def failure_of(error: OSError, peer: str, deadline: Deadline) -> ProbeFailure:

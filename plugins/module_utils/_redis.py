@@ -48,13 +48,14 @@ class RedisServer:
 
     def session(self, deadline: Deadline) -> Session:
         """Connect and log in."""
+        peer = f"Redis at {self.name}"
         if self.socket:
-            sock = _net.connect_unix(self.socket, deadline)
+            sock = _net.connect_unix(self.socket, deadline, peer)
         else:
-            sock = _net.connect(self.host, self.port, deadline)
+            sock = _net.connect(self.host, self.port, deadline, peer)
         if self.tls:
-            sock = _net.start_tls(sock, self.host, _http.tls_context(self.ca_file, True), deadline)
-        session = Session(_net.Stream(sock, f"Redis at {self.name}", deadline), self.name)
+            sock = _net.start_tls(sock, self.host, _http.tls_context(self.ca_file, True), deadline, peer)
+        session = Session(_net.Stream(sock, peer, deadline), self.name)
         try:
             session.login(self.user, self.password)
         except ProbeFailure:

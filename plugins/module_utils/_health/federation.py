@@ -167,13 +167,17 @@ def plan(options: dict[str, t.Any], context: Context) -> Plan:
     """Return the one probe that feeds every check."""
     name = options["server_name"]
     given = {"server_name": name, "expected": options["expected"], "now": context.now.timestamp()}
-    return [Probe(name, CHECKS, functools.partial(_observe, name, context.http), given)]
+    return [Probe(name, CHECKS, functools.partial(_observe, name, context.http), given, heavy=True)]
 
 
 def _observe(name: str, http: HttpClient, deadline: Deadline) -> Facts:
     found = discover(name, http, look_up_srv, deadline)
     base = f"https://{_net.join_host_port(found.certificate_name, found.port)}"
-    addresses = _net.resolve(*http.endpoint(found.host, found.port))
+    try:
+        addresses = _net.resolve(*http.endpoint(found.host, found.port))
+    except ProbeFailure as failure:
+        why = found.trouble or failure
+        raise ProbeFailure(why.kind, "; and without it: ".join(dict.fromkeys((why.message, failure.message)))) from failure
     # One silent address may use up its share of the time, not that of the others.
     share = deadline.remaining() / (len(addresses) + 1)
 

@@ -131,8 +131,12 @@ def plan(options: dict[str, t.Any], context: Context) -> Plan:
 
 def _api_probe(http: HttpClient, name: str, url: str) -> Probe:
     def run(deadline: Deadline) -> Facts:
-        versions, ms = _matrix.Client(http, url).versions(deadline)
-        return {"name": name, "versions": len(versions), "ms": ms}
+        # All probes start at once, so the first answer may have waited for this
+        # host and not for the server. The better of two is nearer to the truth.
+        client = _matrix.Client(http, url)
+        versions, first = client.versions(deadline)
+        _again, second = client.versions(deadline)
+        return {"name": name, "versions": len(versions), "ms": min(first, second)}
 
     return Probe(name, (CLIENT_API,), run)
 
@@ -147,7 +151,7 @@ def _read_probe(http: HttpClient, instance: dict[str, str], options: dict[str, t
         ms = _matrix.stage("room history cannot be read", client.newest_events, room_id, deadline)
         return {"name": name, "ms": ms}
 
-    return Probe(name, (DATABASE_READ,), run)
+    return Probe(name, (DATABASE_READ,), run, heavy=True)
 
 
 def _canary_probe(http: HttpClient, options: dict[str, t.Any], now: datetime.datetime) -> Probe | Skip:
@@ -162,7 +166,7 @@ def _canary_probe(http: HttpClient, options: dict[str, t.Any], now: datetime.dat
         event_id, ms = _matrix.deliver_marker(sender, reader, room_id, int(now.timestamp() * 1000), deadline)
         return {"ms": ms, "report": {"canary": {"event_id": event_id, "room_id": room_id}}}
 
-    return Probe(url, (CANARY,), run, timeout=options["canary_timeout"])
+    return Probe(url, (CANARY,), run, timeout=options["canary_timeout"], heavy=True)
 
 
 def _versions_probe(http: HttpClient, instances: list[dict[str, str]]) -> Probe:
@@ -174,7 +178,7 @@ def _versions_probe(http: HttpClient, instances: list[dict[str, str]]) -> Probe:
         versions = sorted(set(found.values()))
         return {"found": found, "report": {"versions": {"homeserver": versions[0] if len(versions) == 1 else versions}}}
 
-    return Probe("instances", (VERSIONS,), run)
+    return Probe("instances", (VERSIONS,), run, heavy=True)
 
 
 def _self_report_probe(http: HttpClient, instance: dict[str, str], path: str) -> Probe:

@@ -99,6 +99,8 @@ class Probe:
     ``run`` gets a deadline and returns facts or raises ProbeFailure. ``given``
     are facts that come from the options, such as what is expected; the judges
     see both. A key ``report`` in the facts goes into the report's own facts.
+    ``heavy`` marks a probe that makes the servers work: it lets the light ones
+    go first, so that their latency is not the work of the observer.
     """
 
     target: str
@@ -106,6 +108,7 @@ class Probe:
     run: t.Callable[[Deadline], Facts]
     given: Facts = field(default_factory=dict)
     timeout: float | None = None
+    heavy: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import difflib
 import math
@@ -29,7 +30,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Context,
     Limits,
     Plan,
-    Probe,
     Skip,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import endpoint_errors
@@ -144,7 +144,7 @@ def _select(plan: Plan, wanted: list[str] | None, skips: dict[str, str]) -> Plan
         selected += [Skip(check, entry.target, skips[check.name]) for check in checks if check.name in skips]
         kept = tuple(check for check in checks if check.name not in skips)
         if kept:
-            selected.append(Probe(entry.target, kept, entry.run, entry.given, entry.timeout))
+            selected.append(dataclasses.replace(entry, checks=kept))
     return selected
 
 
