@@ -39,11 +39,23 @@ class Process:
         return self.state in "Tt"
 
 
+def _elsewhere(pid: int) -> bool:
+    """In a container or chroot: the same path and the same uid mean something else there."""
+    try:
+        root, ours = os.stat(f"/proc/{pid}/root"), os.stat("/proc/self/root")
+    except PermissionError:
+        return False
+    return (root.st_dev, root.st_ino) != (ours.st_dev, ours.st_ino)
+
+
 def _read(pid: int) -> Process | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         argv = Path(f"/proc/{pid}/cmdline").read_bytes()
         status = Path(f"/proc/{pid}/status").read_text()
+        if not argv or _elsewhere(pid):
+            # Without a command line it is a kernel thread or a zombie.
+            return None
     except OSError:
         return None
     # The name stands in brackets and may hold anything, so count from the last bracket.
