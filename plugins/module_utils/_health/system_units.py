@@ -77,7 +77,11 @@ def read_systemd(
     )
     found: dict[str, Unit] = facts["units"] if isinstance(facts["units"], dict) else {}
     processes = gather({name: functools.partial(_of_unit, root, unit, alive) for name, unit in found.items()})
-    counts = {name: {"restarts": unit.restarts} for name, unit in found.items() if unit.restarts is not None}
+    counts = {
+        name: {"restarts": unit.restarts}
+        for name, unit in found.items()
+        if unit.load == "loaded" and unit.restarts is not None
+    }
     return {
         **facts,
         "booted": True,
@@ -126,42 +130,50 @@ def judge_units(facts: Facts, limits: Limits) -> list[Verdict]:
 
 
 def _judge_unit(name: str, unit: Unit, before: Facts | None, now: float, limits: Limits) -> Verdict:
-    trouble = _trouble(name, unit)
-    if trouble:
-        return Verdict(CRITICAL, trouble, value=unit.restarts, target=name)
+    if unit.active not in SERVING:
+        return Verdict(CRITICAL, _trouble(name, unit), target=name)
+    if unit.load != "loaded":
+        gone = {"not-found": "its unit file is gone", "masked": "it is masked"}.get(
+            unit.load, f"systemd says {unit.load}"
+        )
+        return Verdict(WARNING, f"{name} is active ({unit.sub}), but cannot be started again: {gone}", target=name)
     age = now - unit.active_since if unit.active_since else None
-    up = f"active ({unit.sub}) for {human_seconds(age)}" if age is not None else f"active ({unit.sub})"
-    restarts = unit.restarts or 0
-    if before is not None:
-        earlier = before["restarts"]
-        # The counter starts anew when somebody starts the unit by hand.
-        fresh = restarts - earlier if restarts >= earlier else restarts
-        if fresh:
-            message = f"{name} failed and was restarted {_times(fresh)} since the earlier report; {up}"
-            return Verdict(WARNING, message, value=restarts, target=name)
-    if restarts and age is not None and age < UNSETTLED_SECONDS:
-        message = f"{name} failed and was restarted {_times(restarts)}, the last time {human_seconds(age)} ago"
-        return Verdict(WARNING, message, value=restarts, target=name)
-    tail = f", restarted {_times(restarts)} in all" if restarts else ""
-    return Verdict(OK, f"{name} is {up}{tail}", value=unit.restarts, target=name)
+    state = f"active ({unit.sub})" + (f" for {human_seconds(age)}" if age is not None else "")
+    if unit.restarts is None:
+        return Verdict(OK, f"{name} is {state}", target=name)
+    settled = age is None or age >= UNSETTLED_SECONDS
+    risen = _risen(unit.restarts, before)
+    if risen:
+        message = f"{name} failed and was restarted {_times(risen)} since the earlier report; it is {state}"
+        # What has stood for an hour since it fell can wait for the day.
+        return grade(risen, Limits(limits.warning) if settled else limits, message, target=name)
+    if unit.restarts and not settled:
+        message = f"{name} failed and was restarted {_times(unit.restarts)}, at last within an hour; it is {state}"
+        return grade(1, limits, message, target=name)
+    before_that = f", restarted {_times(unit.restarts)} before" if unit.restarts else ""
+    return grade(0, limits, f"{name} is {state}{before_that}", target=name)
 
 
-def _trouble(name: str, unit: Unit) -> str | None:
+def _risen(count: int, before: Facts | None) -> int:
+    """Return the restarts since the earlier report. The counter starts anew when somebody starts the unit by hand."""
+    earlier = before["restarts"] if before else count
+    return count - earlier if count >= earlier else count
+
+
+def _trouble(name: str, unit: Unit) -> str:
     if unit.load == "not-found":
         return f"{name} does not exist on this host"
     if unit.load == "masked":
         return f"{name} is masked: it cannot be started"
-    if unit.active in SERVING:
-        return None
+    if unit.load != "loaded":
+        return f"{name} cannot be started: systemd says {unit.load}"
     why = RESULTS.get(unit.result, f"result {unit.result}")
     if unit.sub.startswith("auto-restart"):
         return f"{name} is flapping: {why}, and waits for restart number {(unit.restarts or 0) + 1}"
     if unit.active == "failed":
         return f"{name} has failed: {why}"
-    if unit.load not in ("loaded", "merged"):
-        return f"{name} is not usable: systemd says {unit.load}"
-    flapping = f" after {_times(unit.restarts)} failing" if unit.restarts else ""
-    return f"{name} is {unit.active} ({unit.sub}){flapping}, not active"
+    restarts = f" after {_times(unit.restarts)} failing" if unit.restarts else ""
+    return f"{name} is not active but {unit.active} ({unit.sub}){restarts}"
 
 
 def _times(count: int) -> str:
@@ -206,7 +218,15 @@ def _judge_process(name: str, entry: OpenFiles | ProbeFailure | str | None, limi
     return grade(entry.share, limits, message, target=name)
 
 
-UNITS = Check("units", "each named unit is active and was not restarted by systemd", judge_units, unit="count")
+UNITS = Check(
+    "units",
+    "each named unit is active; value: its restarts by systemd since the earlier report, or 1 if there was one "
+    "within the hour",
+    judge_units,
+    unit="count",
+    warning=1,
+    critical=5,
+)
 FAILED_UNITS = Check("failed_units", "failed units on the whole host", judge_failed_units, unit="count", warning=1)
 OPEN_FILES = Check(
     "open_files",

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import pytest
+
 from ansible_collections.matrixon.ops.plugins.module_utils._health import system
 from ansible_collections.matrixon.ops.plugins.module_utils._health.engine import Policy, execute
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Context, Probe, Skip
@@ -60,8 +61,14 @@ def tree(tmp_path: pathlib.Path) -> pathlib.Path:
         ({"listeners": [listener(address="::1"), listener("b", 1)], "expected_connections": 1}, None),
         ({"mounts": ["srv"]}, "system.mounts[0]: 'srv' is not an absolute path; begin it with /"),
         ({"mounts": ["/srv", "/srv"]}, "system.mounts: /srv stands there twice; give each its own name"),
-        ({"units": ["matrix-*"]}, "system.units[0]: 'matrix-*' is not the name of one unit; write for example haproxy.service"),
-        ({"units": ["--all"]}, "system.units[0]: '--all' is not the name of one unit; write for example haproxy.service"),
+        (
+            {"units": ["matrix-*"]},
+            "system.units[0]: 'matrix-*' is not the name of one unit; write for example haproxy.service",
+        ),
+        (
+            {"units": ["--all"]},
+            "system.units[0]: '--all' is not the name of one unit; write for example haproxy.service",
+        ),
         ({"units": ["a", "a"]}, "system.units: a stands there twice; give each its own name"),
         (
             {"listeners": [listener(port=70000)]},
@@ -88,7 +95,9 @@ def test_validate(given: dict[str, Any], error: str | None) -> None:
 
 def test_every_check_has_its_own_name_and_is_planned() -> None:
     given = options(units=["a"], listeners=[listener()], processes=[{"name": "p", "pid_file": "/p"}])
-    planned = [check for entry in system.plan(given, Context(NOW)) if isinstance(entry, Probe) for check in entry.checks]
+    planned = [
+        check for entry in system.plan(given, Context(NOW)) if isinstance(entry, Probe) for check in entry.checks
+    ]
     names = [check.name for check in system.CHECKS]
     assert len(set(names)) == len(names) and {check.name for check in planned} == set(names)
 
@@ -112,7 +121,9 @@ def test_what_is_not_configured_is_skipped_with_its_reason() -> None:
 
 def test_run(tree: pathlib.Path) -> None:
     found = run(tree)
-    assert {name: (result.status, result.value) for name, result in found.items() if name[:4] not in ("disk", "time")} == {
+    assert {
+        name: (result.status, result.value) for name, result in found.items() if name[:4] not in ("disk", "time")
+    } == {
         "memory": ("ok", 30),
         "swap_in": ("skipped", None),
         "memory_pressure": ("ok", 1.5),

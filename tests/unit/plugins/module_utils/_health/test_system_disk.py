@@ -11,6 +11,7 @@ import types
 from typing import Any
 
 import pytest
+
 from ansible_collections.matrixon.ops.plugins.module_utils._health.engine import Policy, execute
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Probe, Verdict
 from ansible_collections.matrixon.ops.plugins.module_utils._health.system_disk import (
@@ -22,7 +23,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.system_disk i
     Disk,
     read_disk,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult
 
 HOUR = 3600
@@ -40,7 +41,9 @@ def judge(check: Any, measured: Disk, **facts: Any) -> Verdict:
 
 def stat(**given: int) -> Any:
     """Return an ext4 file system of 1000 blocks with 50 reserved for root, as statvfs tells it."""
-    fields = dict(f_frsize=4096, f_blocks=1000, f_bfree=150, f_bavail=100, f_files=10, f_ffree=4, f_favail=4, f_fsid=255, f_flag=0)
+    fields = dict(
+        f_frsize=4096, f_blocks=1000, f_bfree=150, f_bavail=100, f_files=10, f_ffree=4, f_favail=4, f_fsid=255, f_flag=0
+    )
     return types.SimpleNamespace(**{**fields, **given})
 
 
@@ -51,7 +54,8 @@ def results(run: Any, deadline: float = 5) -> dict[str, CheckResult]:
 
 
 @pytest.mark.parametrize(
-    ("used", "status"), [(0, "ok"), (79.9, "ok"), (80, "warning"), (89.9, "warning"), (90, "critical"), (100, "critical")]
+    ("used", "status"),
+    [(0, "ok"), (79.9, "ok"), (80, "warning"), (89.9, "warning"), (90, "critical"), (100, "critical")],
 )
 def test_space_and_inodes_at_the_thresholds(used: float, status: str) -> None:
     parts = int(used * 10), 1000 - int(used * 10)

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 import pytest
+
 from ansible_collections.matrixon.ops.plugins.module_utils import _procfs
 from ansible_collections.matrixon.ops.plugins.module_utils._health import system_load
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Limits, Verdict
