@@ -51,20 +51,21 @@ STATEMENT_SHARE = 0.5
 VERBOSE = 2
 SQLSTATE = re.compile(r"(?:^|\s)\S+:\s+([0-9A-Z]{5}): (.+)$", re.MULTILINE)
 
+TOO_MANY = "53300"
 # What a SQLSTATE, or the class that it starts with, means for an observer.
 KINDS = {
     "08": REFUSED,
     "28": AUTH,
     "3D000": REFUSED,
     "42501": AUTH,
-    "53300": REFUSED,
+    TOO_MANY: REFUSED,
     "57014": TIMEOUT,
     "57P": REFUSED,
     "08P01": INTERNAL,
 }
 # What libpq itself says where the server said nothing of its own.
 CLIENT_WORDS = (
-    (PARSE, ("expected authentication request", "invalid response to ssl", "unexpected response")),
+    (PARSE, ("expected authentication request", "invalid response to ssl", "lost synchronization")),
     (TLS, ("ssl", "certificate")),
     (AUTH, ("no password supplied", "authentication")),
     (REFUSED, ("closed the connection", "connection reset", "broken pipe")),
@@ -216,10 +217,14 @@ def _be_verbose(connection: t.Any) -> None:
 
 def _reach(server: Server, deadline: Deadline) -> None:
     """Open and close a bare connection; its failure says whether anything listens."""
-    if server.socket_path:
-        _net.connect_unix(server.socket_path, deadline).close()
-    else:
-        _net.connect(server.host, server.port, deadline).close()
+    try:
+        if server.socket_path:
+            _net.connect_unix(server.socket_path, deadline).close()
+        else:
+            _net.connect(server.host, server.port, deadline).close()
+    except ProbeFailure as failure:
+        prefix = "PostgreSQL at " if failure.message.startswith(server.where) else f"{server}: "
+        raise ProbeFailure(failure.kind, prefix + failure.message) from failure
 
 
 def _connect_failure(text: str, server: Server, deadline: Deadline) -> ProbeFailure:
@@ -230,7 +235,7 @@ def _connect_failure(text: str, server: Server, deadline: Deadline) -> ProbeFail
     try:
         _reach(server, deadline)
     except ProbeFailure as failure:
-        return ProbeFailure(failure.kind, f"PostgreSQL at {failure.message}")
+        return failure
     words = _one_line(text, server)
     return ProbeFailure(_kind_of_words(words), f"{server}: {words}")
 
@@ -238,6 +243,9 @@ def _connect_failure(text: str, server: Server, deadline: Deadline) -> ProbeFail
 def _query_failure(error: t.Any, server: Server) -> ProbeFailure:
     if error.pgcode:
         return _server_failure(error.pgcode, error.diag.message_primary or "", server)
+    found = SQLSTATE.search(str(error))
+    if found:
+        return _server_failure(found.group(1), found.group(2), server)
     words = _one_line(str(error), server)
     return ProbeFailure(_kind_of_words(words), f"{server}: {words}")
 
@@ -245,9 +253,12 @@ def _query_failure(error: t.Any, server: Server) -> ProbeFailure:
 def _server_failure(code: str, text: str, server: Server) -> ProbeFailure:
     kind = next((KINDS[key] for key in (code, code[:3], code[:2]) if key in KINDS), INTERNAL)
     words = _one_line(text, server)
+    if code == TOO_MANY and f'"{server.user}"' in words:
+        # The limit of the role that asks says nothing about the server.
+        kind = AUTH
     lead = {
         "28P01": "turns the password or the user away",
-        "53300": "has no connection left for this check",
+        TOO_MANY: "has no connection left for this check",
         "57P03": "takes no connections now",
     }.get(code)
     message = f"{server} {lead}: {words}" if lead else f"{server}: {words}"

@@ -120,7 +120,7 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE {_OTHERS}) AS used,
         ),
         "replication": Question(
             """
-SELECT application_name AS name, client_addr::text AS address, state,
+SELECT application_name AS name, host(client_addr) AS address, state,
        pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::float8 AS behind,
        pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn)::float8 AS unwritten
 FROM pg_stat_replication""",
@@ -131,7 +131,8 @@ FROM pg_stat_replication""",
             """
 SELECT pg_is_wal_replay_paused() AS paused,
        pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8 AS waiting,
-       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS age""",
+       extract(epoch FROM clock_timestamp()
+               - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time()))::float8 AS age""",
             role=STANDBY,
         ),
         "walreceiver": Question(
@@ -245,8 +246,9 @@ def _report(identity: Row, facts: Facts) -> Facts:
 
 def _used_up(failure: ProbeFailure) -> bool:
     """Tell a full server from a role or database that has a limit of its own."""
-    words = failure.facts.get("words", "")
-    return failure.facts.get("sqlstate") == "53300" and ("too many clients" in words or "reserved" in words)
+    if failure.facts.get("sqlstate") != _postgresql.TOO_MANY:
+        return False
+    return any(sign in failure.facts["words"] for sign in ("too many clients", "slots are reserved"))
 
 
 def ask_nodes(nodes: dict[str, Server], deadline: Deadline) -> Facts:
@@ -259,9 +261,7 @@ def ask_nodes(nodes: dict[str, Server], deadline: Deadline) -> Facts:
 
     for name in nodes:
         threading.Thread(target=ask, args=(name,), daemon=True).start()
-    found: dict[str, bool | ProbeFailure] = {
-        name: inner.failure(f"asking {server}") for name, server in nodes.items()
-    }
+    found: dict[str, bool | ProbeFailure] = {name: inner.failure(f"asking {server}") for name, server in nodes.items()}
     for _node in nodes:
         try:
             name, answer = answers.get(timeout=inner.remaining() + LEEWAY / 2)
@@ -330,8 +330,7 @@ def judge_connect(facts: Facts, limits: Limits) -> Verdict:
     if "query_ms" not in facts:
         raise facts["failure"]
     message = (
-        f"{facts['server']} answers a query in {facts['query_ms']:.1f} ms, "
-        f"connecting took {facts['connect_ms']:.1f} ms"
+        f"{facts['server']} answers a query in {facts['query_ms']:.1f} ms, connecting took {facts['connect_ms']:.1f} ms"
     )
     return grade(facts["query_ms"], limits, message)
 
@@ -392,8 +391,7 @@ def judge_replication(rows: list[Row], facts: Facts, limits: Limits) -> Verdict 
     ]
     by_peer: dict[str, Verdict] = {}
     for row in rows:
-        # A base backup is taken over the same protocol, and is no standby.
-        if row["state"] == "backup" and row["name"] not in wanted:
+        if row["name"] not in wanted and (row["state"] == "backup" or _only_stores(row)):
             continue
         verdict = _judge_standby(row, facts, limits)
         peer = verdict.target or ""
@@ -405,15 +403,19 @@ def judge_replication(rows: list[Row], facts: Facts, limits: Limits) -> Verdict 
 def _judge_standby(row: Row, facts: Facts, limits: Limits) -> Verdict:
     peer = f"{row['name']} at {row['address'] or 'the local socket'}"
     target = _part(facts, "standby", peer)
-    behind, what = row["behind"], "replayed"
-    if behind is None and row["state"] == "streaming" and row["name"] not in facts["standbys"]:
-        # pg_receivewal only stores what it receives.
-        behind, what = row["unwritten"], "received"
+    behind = row["behind"]
+    if _only_stores(row):
+        return Verdict(OK, f"{peer} is connected and stores WAL; it replays nothing, so it has no lag", target=target)
     if row["state"] in ("startup", "backup") or behind is None:
         message = f"standby {peer} is catching up (state {row['state']}), there is no lag to tell yet"
         return Verdict(WARNING, message, target=target)
-    message = f"standby {peer} has {human_bytes(max(0.0, behind))} of WAL not {what} yet (state {row['state']})"
+    message = f"standby {peer} has {human_bytes(max(0.0, behind))} of WAL not replayed yet (state {row['state']})"
     return grade(max(0.0, behind), limits, message, target=target)
+
+
+def _only_stores(row: Row) -> bool:
+    """Tell pg_receivewal, or the WAL stream of a base backup, from a standby that says nothing yet."""
+    return row["state"] == "streaming" and row["behind"] is None and row["unwritten"] is not None
 
 
 @_of("replay")
@@ -421,13 +423,12 @@ def judge_replay(rows: list[Row], facts: Facts, limits: Limits) -> Verdict:
     """Grade the WAL that was received and not replayed; a paused replay is never fine."""
     row = rows[0]
     waiting = None if row["waiting"] is None else max(0.0, row["waiting"])
-    age = "an unknown time" if row["age"] is None else human_seconds(row["age"])
     if row["paused"]:
-        old = bool(waiting) and row["age"] is not None and row["age"] >= PAUSED_SECONDS
+        old = bool(waiting) and row["age"] >= PAUSED_SECONDS
         amount = "an unknown amount" if waiting is None else human_bytes(waiting)
         message = (
-            f"replay is paused on {facts['server']}: {amount} of WAL waits, the last replayed transaction is {age} "
-            "old; resume with SELECT pg_wal_replay_resume()"
+            f"replay is paused on {facts['server']}: {amount} of WAL waits, the last replayed transaction is at least "
+            f"{human_seconds(row['age'])} old; resume with SELECT pg_wal_replay_resume()"
         )
         verdict = Verdict(CRITICAL if old else WARNING, message, value=waiting)
         return verdict if waiting is None else _worse(verdict, grade(waiting, limits, message))
@@ -530,7 +531,7 @@ def judge_archive(rows: list[Row], facts: Facts, limits: Limits) -> Verdict:
     waiting, waited = row["waiting"], max(0.0, row["waited"] or 0.0)
     queued = "no WAL waits to be archived"
     if waiting:
-        queued = f"{waiting} finished WAL segments wait to be archived, the oldest for {human_seconds(waited)}"
+        queued = f"finished WAL segments that wait to be archived: {waiting}, the oldest for {human_seconds(waited)}"
     archived = row["archived_ago"]
     last = "nothing was ever archived" if archived is None else f"the last was archived {human_seconds(archived)} ago"
     if row["failed_ago"] is not None and (archived is None or row["failed_ago"] < archived):
