@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "template": {"type": "path", "default": ""},
 }
 
+_DIFF_LINES = 40
 _KIND = re.compile(r"[a-z][a-z_]*\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 _COLLECTION = pathlib.Path(__file__).resolve().parents[2]
@@ -201,7 +202,7 @@ class Store:
         self.directory_mode = mode | (mode & 0o444) >> 2 | 0o100
         self.write = write
         self.changes: list[tuple[str, str]] = []
-        self._texts: list[tuple[pathlib.Path, str, str]] = []
+        self._texts: dict[str, tuple[str, str]] = {}
 
     def put(self, name: str, text: str) -> str:
         """Make a file hold a text and return its path."""
@@ -214,7 +215,7 @@ class Store:
             before, mode = None, self.mode
         if before != content:
             self.changes.append(("update" if before is not None else "create", str(path)))
-            self._texts.append((path, (before or b"").decode("utf-8", "replace"), text))
+            self._texts[str(path)] = ((before or b"").decode("utf-8", "replace"), text)
             if self.write:
                 self._replace(path, content)
         elif mode != self.mode:
@@ -247,22 +248,18 @@ class Store:
             raise
 
     def diff(self) -> list[dict[str, str]]:
-        """Return what changes, each file cut to what a person reads."""
-        shown = []
-        for path, before, after in self._texts:
-            if path.suffix == ".html":
-                continue
-            lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), str(path), lineterm="", n=1)
-            shown.append({"prepared": _fleet_lines(list(lines))})
-        shown += [{"prepared": f"{verb} {path}\n"} for verb, path in self.changes if verb != "update"]
-        return shown
+        """Return what changes, cut to what a person reads."""
+        return [{"prepared": self._diff(verb, path)} for verb, path in self.changes]
 
-
-def _fleet_lines(lines: list[str], most: int = 40) -> str:
-    cut = [line[:200] for line in lines[:most]]
-    if len(lines) > most:
-        cut.append(f"({len(lines) - most} more lines)")
-    return "\n".join(cut) + "\n"
+    def _diff(self, verb: str, path: str) -> str:
+        before, after = self._texts.get(path, ("", ""))
+        if verb != "update" or not path.endswith(".json") or before.count("\n") < 2:
+            return f"{verb} {path}\n"
+        lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm="", n=1))
+        cut = [line[:200] for line in lines[:_DIFF_LINES]]
+        if len(lines) > len(cut):
+            cut.append(f"({len(lines) - len(cut)} more lines)")
+        return "\n".join(cut) + "\n"
 
 
 class History:

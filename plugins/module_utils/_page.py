@@ -287,6 +287,8 @@ def _share(value: float, top: float) -> float:
 def strip(runs: t.Sequence[tuple[str, str | None]]) -> dict[str, t.Any]:
     """Return one bar per run; height and colour both say the status."""
     bars = []
+    # The newest run is always at the right edge, so hosts can be compared.
+    first = STRIP_RUNS - len(runs)
     tally = dict.fromkeys(PRECEDENCE, 0)
     for place, (when, status) in enumerate(runs):
         if status is None:
@@ -295,7 +297,7 @@ def strip(runs: t.Sequence[tuple[str, str | None]]) -> dict[str, t.Any]:
         height = _BAR_OF_STATUS[status]
         bars.append(
             {
-                "x": place * SLOT,
+                "x": (first + place) * SLOT,
                 "y": STRIP_HEIGHT - height,
                 "height": height,
                 "status": status,
@@ -305,7 +307,7 @@ def strip(runs: t.Sequence[tuple[str, str | None]]) -> dict[str, t.Any]:
     said = ", ".join(f"{tally[status]} {WORDS[status].lower()}" for status in PRECEDENCE if tally[status])
     return {
         "bars": bars,
-        "width": len(runs) * SLOT,
+        "width": STRIP_RUNS * SLOT - 2,
         "height": STRIP_HEIGHT,
         "label": f"Last {quantity(len(bars), 'run')}",
         "text": f"Last {quantity(len(bars), 'run')}: {said}",
@@ -326,13 +328,13 @@ def _series(runs: t.Sequence[Document]) -> Series:
 def spark(points: t.Sequence[tuple[str, float]], unit: str | None) -> dict[str, t.Any]:
     """Return a line from the oldest to the newest value.
 
-    Times start at zero, so that a wiggle of a millisecond does not look like a
-    mountain; other values use the range that they have.
+    Times start at zero and shares go from 0 to 100, so that a small wiggle does
+    not look like a mountain; other values use the range that they have.
     """
     values = [value for dummy, value in points]
     low, high = min(values), max(values)
-    base = min(0.0, low) if unit in _TIME_UNITS else low
-    reach = high - base
+    base = min(0.0, low) if unit in (*_TIME_UNITS, "%") else low
+    reach = (max(100.0, high) if unit == "%" else high) - base
     step = SPARK_WIDTH / (len(values) - 1)
 
     def at(place: int, value: float) -> tuple[float, float]:

@@ -23,7 +23,7 @@ attributes:
     description: In check mode nothing is written, and the result says what would be.
   diff_mode:
     support: full
-    description: The diff of each file is cut to 40 lines; that of the page is left out.
+    description: Names each file that changes; of the JSON of the fleet it shows the first 40 lines of difference.
   action:
     support: full
     description: It has an action plugin and runs on the controller.

@@ -1,0 +1,125 @@
+"""What the page shows: numbers as people read them, scales and plots."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from ansible_collections.matrixon.ops.plugins.module_utils import _fleet, _page
+from ansible_collections.matrixon.ops.plugins.module_utils._human import human
+from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult, Report, rfc3339
+
+MOMENT = datetime.datetime(2026, 11, 23, 3, 0, tzinfo=datetime.timezone.utc)
+
+
+@pytest.mark.parametrize(("value", "unit", "text"), [
+    (0, "B", "0 B"), (1023, "B", "1 023 B"), (1024, "B", "1.0 KiB"), (6.2 * 1024**3, "B", "6.2 GiB"),
+    (1024**2 - 1, "B", "1.0 MiB"), (-2048, "B", "-2.0 KiB"), (2.0**70, "B", "1 048 576.0 PiB"),
+    (0.31, "ms", "0.31 ms"), (184.2, "ms", "184 ms"), (1240, "ms", "1.24 s"), (75000, "ms", "1 min 15 s"),
+    (0, "s", "0 s"), (0.5, "s", "500 ms"), (59.4, "s", "59.4 s"), (430, "s", "7 min 10 s"), (1800, "s", "30 min"),
+    (12000, "s", "3 h 20 min"), (86400 * 14, "s", "14 d"), (86400 * 45 + 3600, "s", "45 d"), (-90, "s", "-1 min 30 s"),
+    (83.44, "%", "83.4 %"), (100, "%", "100 %"), (12, "/s", "12/s"), (1234567, "count", "1 234 567"),
+    (0.00004, "ms", "0.00004 ms"), (3, None, "3"),
+])  # fmt: skip
+def test_numbers_as_people_read_them(value, unit, text):
+    shown = human(value, unit).replace("\N{NO-BREAK SPACE}", " ")
+    assert shown.replace("1 048 576.0", "1048576.0") == text.replace("1 048 576.0", "1048576.0")
+
+
+def zones(scale):
+    return [zone["status"] for zone in scale["zones"]]
+
+
+def test_scale_where_more_is_worse():
+    scale = _page.scale(83.4, 80, 90, "%", "warning")
+    assert zones(scale) == ["ok", "warning", "critical"]
+    assert [zone["x"] for zone in scale["zones"]] == [0, 80, 90]
+    assert scale["mark_x"] == pytest.approx(82.57)
+    assert "warning from 80" in scale["text"]
+
+
+def test_scale_where_less_is_worse():
+    scale = _page.scale(12, 30, 14, "s", "critical")
+    assert zones(scale) == ["critical", "warning", "ok"]
+    assert "critical below 14" in scale["text"]
+
+
+@pytest.mark.parametrize(("value", "status", "expected"), [
+    (5, "ok", ["ok", "critical"]), (15, "critical", ["ok", "critical"]),
+    (15, "ok", ["critical", "ok"]), (5, "critical", ["critical", "ok"]),
+])  # fmt: skip
+def test_scale_with_one_limit_reads_its_direction_from_the_verdict(value, status, expected):
+    assert zones(_page.scale(value, None, 10, "count", status)) == expected
+
+
+def test_a_value_far_beyond_its_limits_stays_on_the_scale():
+    scale = _page.scale(10**9, 10, 20, "count", "critical")
+    assert scale["beyond"] and scale["mark_x"] == 99
+    assert max(zone["x"] for zone in scale["zones"]) > 20
+
+
+@pytest.mark.parametrize("args", [(None, 1, 2), (1, None, None), (-1, 1, 2), (0, 0, 0), (True, 1, 2)])
+def test_no_scale_where_it_says_nothing(args):
+    assert _page.scale(*args, "count", "ok") is None
+
+
+def fleet(hour, status="ok", value=10.0, target="hs1"):
+    at = MOMENT + datetime.timedelta(hours=hour)
+    check = CheckResult("client_api", "http://a", status, f"it is {status}", value, "ms", 50, 100)
+    report = Report("health", target, "example.org", "synapse", at, at, (check,)).as_dict()
+    return _fleet.fleet_view([report])
+
+
+def test_plots_show_earlier_runs_and_this_one():
+    history = [_fleet.history_point(fleet(hour, "ok" if hour != 2 else "critical", 10 + hour)) for hour in range(5)]
+    page = _page.page_view(fleet(5, value=15), history)
+    strip = page["strip"]
+    assert [bar["status"] for bar in strip["bars"]] == ["ok", "ok", "critical", "ok", "ok", "ok"]
+    assert strip["text"] == "Last 6 runs: 1 critical, 5 ok"
+    assert strip["bars"][-1]["x"] == 29 * 6
+    spark = page["hosts"][0]["latency"]["spark"]
+    assert len(spark["points"].split()) == 6
+    assert "between 10" in spark["text"] and "now 15" in spark["text"]
+
+
+def test_a_run_without_the_host_is_a_gap():
+    history = [
+        _fleet.history_point(fleet(0)),
+        _fleet.history_point(fleet(1, target="other")),
+        _fleet.history_point(fleet(2)),
+    ]
+    strip = _page.page_view(fleet(3), history)["hosts"][0]["strip"]
+    assert [bar["x"] // 6 for bar in strip["bars"]] == [26, 28, 29]
+
+
+def test_runs_after_this_one_and_more_than_thirty_are_not_plotted():
+    history = [_fleet.history_point(fleet(hour)) for hour in range(60)]
+    page = _page.page_view(fleet(40), history)
+    assert len(page["strip"]["bars"]) == 30
+    assert page["strip"]["bars"][0]["title"].startswith("2026-11-23 14:00")
+
+
+def test_without_history_nothing_is_plotted():
+    page = _page.page_view(fleet(0))
+    assert page["strip"] is None and page["hosts"][0]["strip"] is None
+    assert page["hosts"][0]["latency"]["spark"] is None
+
+
+def test_self_reports_are_kept_apart():
+    claim = CheckResult("server_health", "hs", "critical", "it says it is dead", source="self_report")
+    report = Report(
+        "health", "hs1", "example.org", "synapse", MOMENT, MOMENT, (claim, CheckResult("a", "b", "ok", "m"))
+    )
+    (host,) = _page.page_view(_fleet.fleet_view([report.as_dict()]))["hosts"]
+    assert host["status"] == "ok" and host["failing"] == []
+    assert [check["name"] for check in host["passed"]] == ["a"]
+    assert [check["name"] for check in host["claims"]] == ["server_health"]
+
+
+def test_time_of_plots_is_that_of_the_report():
+    assert _page.moment(rfc3339(MOMENT)) == {
+        "machine": "2026-11-23T03:00:00.000Z",
+        "text": "2026-11-23 03:00:00 UTC",
+        "epoch_ms": int(MOMENT.timestamp() * 1000),
+    }
