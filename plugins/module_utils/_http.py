@@ -20,7 +20,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _net
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, REFUSED, Deadline, ProbeFailure
 
 MAX_BODY = 1024 * 1024
 USER_AGENT = "matrixon.ops"
@@ -47,6 +47,8 @@ class Url(t.NamedTuple):
 
 def parse_url(text: str) -> Url:
     """Return the parts of an http or https URL; raise ValueError with the way out."""
+    if any(not "!" <= letter <= "~" for letter in text):
+        raise ValueError("a URL has ASCII letters only and no space")
     parts = urllib.parse.urlsplit(text)
     if parts.scheme not in ("http", "https"):
         raise ValueError("a URL starts with http:// or https://")
@@ -60,7 +62,7 @@ def parse_url(text: str) -> Url:
         raise ValueError("the port must be between 1 and 65535") from error
     if port == 0:
         raise ValueError("the port must be between 1 and 65535")
-    path = parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path
     return Url(parts.scheme, parts.hostname, port or {"http": 80, "https": 443}[parts.scheme], path)
 
 
@@ -137,6 +139,8 @@ class HttpClient:
             try:
                 response.begin()
                 content = response.read(max_body + 1)
+            except http.client.RemoteDisconnected as error:
+                raise ProbeFailure(REFUSED, f"{peer}: the connection was closed without an answer") from error
             except http.client.HTTPException as error:
                 raise ProbeFailure(PARSE, f"{peer}: the answer is not HTTP ({_net.reason(error)})") from error
             finally:
@@ -155,7 +159,8 @@ class HttpClient:
 
     def endpoint(self, host: str, port: int) -> tuple[str, int]:
         """Return where a host and port are really connected to."""
-        other = self.connect_to.get(f"{host}:{port}")
+        wanted = _net.join_host_port(host, port).lower()
+        other = next((other for source, other in self.connect_to.items() if source.lower() == wanted), None)
         if other is None:
             return host, port
         name, _colon, number = other.rpartition(":")

@@ -128,7 +128,7 @@ def failure_of(error: OSError, peer: str, deadline: Deadline) -> ProbeFailure:
 
 def reason(error: BaseException) -> str:
     """Return the words of an error without its number."""
-    if isinstance(error, ssl.SSLError) and error.reason:
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", None):
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
