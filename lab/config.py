@@ -145,6 +145,12 @@ class Lab:
     def require(self) -> None:
         if not self.exists:
             raise LabError(f"there is no lab {self.name!r} in {self.root}: run up first")
+        self.check_owner()
+
+    def check_owner(self) -> None:
+        # /var/tmp is writable for all: somebody else's directory must not be trusted.
+        if self.root.exists() and self.root.stat().st_uid != os.geteuid():
+            raise LabError(f"{self.root} belongs to another user")
 
     # The operating system user of the services
     @property
@@ -188,9 +194,7 @@ class Lab:
         except FileExistsError:
             if self.root.is_symlink() or not self.root.is_dir():
                 raise LabError(f"{self.root} is not a directory") from None
-            # /var/tmp is writable for all: somebody else's directory must not be trusted.
-            if self.root.stat().st_uid != os.geteuid():
-                raise LabError(f"{self.root} belongs to another user") from None
+            self.check_owner()
             if not self.exists and any(self.root.iterdir()):
                 raise LabError(f"{self.root} is not empty and not a lab: not touched") from None
         self.root.chmod(0o755)
@@ -203,7 +207,13 @@ class Lab:
         if self.root.exists():
             if not self.exists and any(self.root.iterdir()):
                 raise LabError(f"{self.root} is not a lab: not touched")
-            shutil.rmtree(self.root)
+            # The marker goes last: a removal that was cut short can be taken up again.
+            for entry in sorted(self.root.iterdir(), key=lambda path: path.name == MARKER):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            self.root.rmdir()
 
     @contextlib.contextmanager
     def lock(self, patience: float = 120.0):

@@ -237,6 +237,7 @@ def standby_down(lab: Lab) -> None:
 
 def down(lab: Lab) -> None:
     started = time.monotonic()
+    lab.check_owner()
     with lab.lock() as standing:
         if standing and not lab.exists and any(lab.root.iterdir()):
             raise LabError(f"{lab.root} is not a lab: not touched")
@@ -267,15 +268,14 @@ def _everything(lab: Lab) -> list[Process]:
     """All processes of this lab: its services, its helpers and, as root, all of its user's."""
     table = processes.table()
     found = {p.pid: p for service in services.ALL.values() for p in services.members(lab, service, table)}
-    uid = os.geteuid()
-    if uid == 0:
-        account = _own_user(lab)
-        uid = account.pw_uid if account else None
+    account = _own_user(lab)
     for process in table.values():
-        helper = process.program in {"initdb", "pg_basebackup"} and any(f"{lab.root}/" in word for word in process.argv)
-        if process.uid == uid and (helper or os.geteuid() == 0):
+        names_lab = any(f"{lab.root}/" in word for word in process.argv)
+        helper = process.program in {"initdb", "pg_basebackup"} and names_lab
+        if helper or (account and process.uid == account.pw_uid):
             found[process.pid] = process
-    return list(found.values())
+    # An ordinary user could not signal the processes of another one anyway.
+    return [process for process in found.values() if os.geteuid() in {0, process.uid}]
 
 
 def check_ports(lab: Lab) -> None:
