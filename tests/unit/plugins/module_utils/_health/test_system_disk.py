@@ -165,7 +165,7 @@ def grown(available: float, per_hour: float, hours: float = 2, **facts: Any) -> 
 )
 def test_time_to_full_at_the_thresholds(hours_left: float, status: str) -> None:
     verdict = grown(available=hours_left * 1000, per_hour=1000)
-    assert (verdict.status, verdict.value) == (status, pytest.approx(hours_left * HOUR))
+    assert verdict.status == status and verdict.value == pytest.approx(hours_left * HOUR)
 
 
 @pytest.mark.parametrize("per_hour", [0, -1000])

@@ -45,7 +45,7 @@ def memory(used: float) -> dict[str, Any]:
 )
 def test_memory_at_the_thresholds(used: float, status: str) -> None:
     verdict = judge(system_load.MEMORY, memory(used))
-    assert (verdict.status, verdict.value) == (status, pytest.approx(used))
+    assert verdict.status == status and verdict.value == pytest.approx(used)
 
 
 def test_page_cache_is_not_used_memory() -> None:

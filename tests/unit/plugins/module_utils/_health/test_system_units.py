@@ -143,7 +143,8 @@ def test_a_unit_between_two_starts_is_flapping_not_starting(sub: str) -> None:
         (8, 3, 60, "critical", 5),  # is-active says active
         (8, 3, 7200, "warning", 5),
         (0, 3, 60, "ok", 0),  # started by hand: the counter began anew
-        (1, 3, 60, "warning", 1),
+        (2, 3, 60, "warning", 2),
+        (1, 3, 7200, "warning", 1),
     ],
 )
 def test_restarts(restarts: int, before: int | None, age: float, status: str, value: float) -> None:
@@ -253,12 +254,17 @@ def test_one_answer_that_fails_leaves_the_other(tmp_path: pathlib.Path, said: An
     assert results(tmp_path, ["kid"], answer(failed=refused))["failed_units", "systemd"].status == "unknown"
 
 
+def test_a_unit_that_systemctl_says_nothing_about_is_named() -> None:
+    with pytest.raises(ProbeFailure, match="said nothing about other, more"):
+        _systemd.show(["kid", "other", "more"], Deadline(5), answer())
+
+
 def test_names_are_asked_for_after_the_end_of_options(tmp_path: pathlib.Path) -> None:
     asked: list[list[str]] = []
 
-    def runner(argv: list[str], deadline: Deadline) -> Finished:
+    def runner(argv: list[str], _deadline: Deadline) -> Finished:
         asked.append(argv)
-        return answer()(argv, deadline)
+        return Finished(0, SHOWN, "")
 
     _systemd.show(["kid", "flap"], Deadline(5), runner)
     assert len(asked) == 1 and asked[0][-3:] == ["--", "kid", "flap"]
