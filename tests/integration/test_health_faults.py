@@ -424,11 +424,14 @@ def test_standby_that_does_not_replay(lab: t.Any, healthy: t.Any) -> None:
 
 
 def superuser(lab: t.Any, port: int, statement: str) -> None:
-    """Run SQL as the cluster's superuser, over the lab's private socket."""
-    user = lab.facts["user"]
-    psql = ["psql", "-h", lab.facts["sockets"]["postgresql"], "-p", str(port), "-d", "postgres", "-qAtc", statement]
-    switch = ["setpriv", f"--reuid={user}", "--regid", user, "--init-groups", "--"] if os.geteuid() == 0 else []
-    subprocess.run([*switch, *psql], check=True, capture_output=True, text=True)
+    """Run SQL as the cluster's superuser."""
+    password = pathlib.Path(lab.secret("postgres_password")).read_text().strip()
+    connection = psycopg2.connect(host="127.0.0.1", port=port, dbname="postgres", user="postgres", password=password)
+    try:
+        connection.autocommit = True
+        connection.cursor().execute(statement)
+    finally:
+        connection.close()
 
 
 def test_everything_frozen_ends_within_the_deadline(lab: t.Any, healthy: t.Any) -> None:
