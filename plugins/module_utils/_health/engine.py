@@ -123,7 +123,7 @@ def _once(probe: Probe, policy: Policy, deadline: Deadline) -> tuple[list[CheckR
         facts = observed.get("report", {})
     except ProbeFailure as failure:
         observed, facts = failure, failure.facts.get("report", {})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         observed, facts = _broken(f"{probe.target}: the probe itself broke", error), {}
     return _results(probe, policy, observed, deadline.elapsed()), facts
 
@@ -138,19 +138,20 @@ def _results(probe: Probe, policy: Policy, observed: Facts | ProbeFailure, secon
 
 def _judged(
     check: Check, probe: Probe, limits: Limits, observed: Facts | ProbeFailure, duration_ms: int
-) -> t.Iterator[CheckResult]:
-    verdicts: Verdict | list[Verdict]
-    if isinstance(observed, ProbeFailure):
-        verdicts = check.failed(observed)
-    else:
-        try:
-            verdicts = check.judge({**probe.given, **observed}, limits)
-        except ProbeFailure as failure:
-            verdicts = check.failed(failure)
-        except Exception as error:
-            verdicts = check.failed(_broken(f"{probe.target}: the check itself broke", error))
-    for verdict in verdicts if isinstance(verdicts, list) else [verdicts]:
-        yield _result(check, verdict, probe.target, limits, duration_ms)
+) -> list[CheckResult]:
+    try:
+        if isinstance(observed, ProbeFailure):
+            raise observed
+        said = check.judge({**probe.given, **observed}, limits)
+        verdicts = said if isinstance(said, list) else [said]
+        if not verdicts:
+            raise ValueError("it came to no verdict")
+        return [_result(check, verdict, probe.target, limits, duration_ms) for verdict in verdicts]
+    except ProbeFailure as failure:
+        verdict = check.failed(failure)
+    except Exception as error:
+        verdict = check.failed(_broken(f"{probe.target}: the check itself broke", error))
+    return [_result(check, verdict, probe.target, limits, duration_ms)]
 
 
 def _result(check: Check, verdict: Verdict, target: str, limits: Limits, duration_ms: int) -> CheckResult:
@@ -174,7 +175,7 @@ def _skipped(entry: Skip) -> CheckResult:
     return _result(entry.check, skipped(entry.reason), entry.target, Limits(), 0)
 
 
-def _broken(what: str, error: Exception) -> ProbeFailure:
+def _broken(what: str, error: BaseException) -> ProbeFailure:
     return ProbeFailure(INTERNAL, f"{what} ({type(error).__name__}: {error}); please report this")
 
 
