@@ -131,6 +131,8 @@ def run(name: str, base: pathlib.Path) -> Result:
 def main() -> int:
     """Run the steps named on the command line."""
     names = [step for argument in sys.argv[1:] for step in GROUPS.get(argument, [argument])]
+    if not names or set(names) - set(STATIC) - set(PYTEST):
+        sys.exit(f"{__doc__}\nsteps: {' '.join([*STATIC, *PYTEST])}")
     started = time.monotonic()
     REPORTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="matrixon-ops-") as directory:
