@@ -23,9 +23,9 @@ import typing as t
 
 import jinja2
 import markupsafe
-
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.matrixon.ops.plugins.module_utils import _fleet, _page, _report
 
 ARGUMENTS: dict[str, t.Any] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.matrixon.ops.plugins.module_utils import _fleet, _metrics
 
 

@@ -58,7 +58,8 @@ options:
     default: true
   hosts:
     description:
-      - Whether to write the last report of each host as C(hosts/<kind>-<host>.json), from which the next run takes its baseline.
+      - Whether to write the last report of each host as C(hosts/<kind>-<host>.json).
+        The next run takes its baseline from it.
       - A host that returned no report keeps the file that it has.
     type: bool
     default: true
@@ -84,7 +85,9 @@ options:
     type: int
     default: 86400
   template:
-    description: Template of the page, with C(page.css) and C(page.js) beside it. If empty, it is the one of the collection.
+    description:
+      - Template of the page, with C(page.css) and C(page.js) beside it.
+      - If empty, it is the one of the collection.
     type: path
     default: ""
 author:

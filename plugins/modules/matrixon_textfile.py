@@ -72,7 +72,7 @@ SUFFIX = ".prom"
 def replace(path: str, content: bytes, mode: int) -> None:
     """Make a file hold a text, in one step for whoever reads it."""
     folder, name = os.path.split(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name[:-len(SUFFIX)]}.", suffix=".tmp", dir=folder)
+    handle, temporary = tempfile.mkstemp(prefix=f".{name[: -len(SUFFIX)]}.", suffix=".tmp", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -108,7 +108,9 @@ def main() -> None:
     )
     path, state = module.params["path"], module.params["state"]
     if not path.endswith(SUFFIX) or not os.path.isabs(path):
-        module.fail_json(msg=f"path is {path!r}; it must be absolute and end in {SUFFIX}, or the node exporter skips it")
+        module.fail_json(
+            msg=f"path is {path!r}; it must be absolute and end in {SUFFIX}, or the node exporter skips it"
+        )
     try:
         mode = int(module.params["mode"], 8)
     except ValueError:

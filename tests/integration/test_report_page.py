@@ -196,9 +196,7 @@ def test_outputs_can_be_switched_off(tmp_path):
     assert not run.output["global_custom_stats"]
 
 
-@pytest.mark.parametrize(
-    ("fail_on", "code"), [("never", 0), ("critical", 0), ("unknown", 2), ("warning", 2)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("critical", 0), ("unknown", 2), ("warning", 2)])
 def test_fail_on_fails_after_publishing(tmp_path, fail_on, code):
     variables = {"report_documents": [], "report_deployment": "example.org", "report_fail_on": fail_on}
     run = ansible(tmp_path, PUBLISH, variables)
@@ -528,8 +526,8 @@ def hostile_fleet() -> list[dict[str, t.Any]]:
     statuses = ["ok", "warning", "critical", "unknown", "skipped", "ok"]
     document["checks"] = [
         {
-            "name": f"check_{place}", "target": HOSTILE, "status": status, "message": HOSTILE, "value": 3, "unit": HOSTILE,
-            "warning": 1, "critical": 5, "duration_ms": 3, "skipped_reason": HOSTILE, "attempts": [attempt],
+            "name": f"check_{place}", "target": HOSTILE, "status": status, "message": HOSTILE,
+            "value": 3, "unit": HOSTILE, "warning": 1, "critical": 5, "duration_ms": 3, "skipped_reason": HOSTILE, "attempts": [attempt],
             "error_kind": HOSTILE, "source": "self_report" if place == 5 else "probe",
         }
         for place, status in enumerate(statuses)

@@ -75,7 +75,7 @@ def test_plots_show_earlier_runs_and_this_one():
     history = [_fleet.history_point(fleet(hour, "ok" if hour != 2 else "critical", 10 + hour)) for hour in range(5)]
     page = _page.page_view(fleet(5, value=15), history)
     strip = page["strip"]
-    assert [bar["status"] for bar in strip["bars"]] == ["ok", "ok", "critical", "ok", "ok", "ok"]
+    assert [drawn["status"] for drawn in strip["bars"]] == ["ok", "ok", "critical", "ok", "ok", "ok"]
     assert strip["text"] == "Last 6 runs: 1 critical, 5 ok"
     assert strip["bars"][-1]["x"] == 29 * 6
     spark = page["hosts"][0]["latency"]["spark"]
@@ -90,7 +90,7 @@ def test_a_run_without_the_host_is_a_gap():
         _fleet.history_point(fleet(2)),
     ]
     strip = _page.page_view(fleet(3), history)["hosts"][0]["strip"]
-    assert [bar["x"] // 6 for bar in strip["bars"]] == [26, 28, 29]
+    assert [drawn["x"] // 6 for drawn in strip["bars"]] == [26, 28, 29]
 
 
 def test_runs_after_this_one_and_more_than_thirty_are_not_plotted():
