@@ -81,9 +81,11 @@ class Session:
         except RedisError as error:
             if error.code == "LOADING":
                 return
+            # Where AUTH is not known the error repeats what it was given.
+            said = str(error).replace(password, "***")
             if error.code in ("MISCONF", "MASTERDOWN"):
-                raise ProbeFailure(REFUSED, f"Redis at {self._name} refuses: {error}") from error
-            raise ProbeFailure(AUTH, f"Redis at {self._name} answered but refused the password: {error}") from error
+                raise ProbeFailure(REFUSED, f"Redis at {self._name} refuses: {said}") from None
+            raise ProbeFailure(AUTH, f"Redis at {self._name} answered but refused the password: {said}") from None
 
     def call(self, *words: str) -> t.Any:
         """Send one command and return its reply; an error reply is raised."""
@@ -103,13 +105,17 @@ class Session:
         line = self._reader.readline(MAX_REPLY)
         if not line:
             raise ProbeFailure(REFUSED, f"Redis at {self._name} closed the connection")
-        kind, rest = line[:1], line[1:].rstrip(b"\r\n").decode("utf-8", "replace")
+        kind = line[:1] if line.endswith(b"\r\n") else b""
+        rest = line[1:-2].decode("utf-8", "replace")
         if kind == b"+":
             return rest
         if kind == b"-":
             raise RedisError(rest)
-        if kind == b"$" and rest.isdigit() and int(rest) <= MAX_REPLY:
-            return self._reader.read(int(rest) + 2)[:-2].decode("utf-8", "replace")
+        if kind == b"$" and rest.isdecimal() and int(rest) <= MAX_REPLY:
+            data = self._reader.read(int(rest) + 2)
+            if len(data) < int(rest) + 2:
+                raise ProbeFailure(PARSE, f"Redis at {self._name}: the answer was cut short after {len(data)} bytes")
+            return data[:-2].decode("utf-8", "replace")
         raise ProbeFailure(PARSE, f"{self._name} does not speak the Redis protocol: it answered {line[:40]!r}")
 
 
