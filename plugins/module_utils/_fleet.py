@@ -96,8 +96,8 @@ def is_number(value: t.Any) -> bool:
 def read_report(document: t.Any) -> Document:
     """Return one report in its schema's shape, or raise NotAReport.
 
-    Status and counts are worked out from the checks; what the document claims
-    about them is not used.
+    Status and counts are worked out from the checks. What the document claims
+    is not used, but for how heavy it lets an unknown weigh.
     """
     if not isinstance(document, dict):
         raise NotAReport(f"it is {type(document).__name__}, not a mapping")
@@ -123,7 +123,7 @@ def read_report(document: t.Any) -> Document:
         "started": document["started"],
         "finished": document["finished"],
         "duration_ms": _milliseconds(document),
-        "status": overall(checks),
+        "status": _verdict(document.get("status"), checks),
         "counts": count(checks),
         "checks": checks,
         "facts": facts if isinstance(facts, dict) else {},
@@ -179,6 +179,14 @@ def _milliseconds(source: Document) -> int:
 def overall(checks: t.Iterable[Document]) -> str:
     """Return the worst verdict; where nothing was executed that is unknown."""
     return worst(check["status"] for check in checks if check["source"] != SELF_REPORT)
+
+
+def _verdict(stated: t.Any, checks: t.Sequence[Document]) -> str:
+    """Return the verdict of a host, as its own setting weighs an unknown."""
+    found = overall(checks)
+    if found == UNKNOWN and stated in (WARNING, CRITICAL):
+        return str(stated)
+    return found
 
 
 def worst(statuses: t.Iterable[str]) -> str:
@@ -332,7 +340,8 @@ def _mark(
         # the baseline of the next run.
         "synthesised": True,
     }
-    hosts[target] = {**base, "status": overall(checks), "counts": count(checks), "checks": checks}
+    status = worst([known["status"], UNKNOWN]) if known else UNKNOWN
+    hosts[target] = {**base, "status": status, "counts": count(checks), "checks": checks}
 
 
 def _host_order(host: Document) -> tuple[t.Any, ...]:
@@ -476,7 +485,8 @@ def headline(fleet: Document) -> str:
     if not same:
         return f"{_all(total)} ok, but the fleet is not: {problems(fleet['checks'])[0]['message']}"
     host = same[0]
-    first = next((check for check in problems(host["checks"]) if check["status"] == status), None)
+    found = problems(host["checks"])
+    first = next((check for check in found if check["status"] == status), found[0] if found else None)
     reason = shorten(first["message"], 220) if first else "no check was executed"
     named = reason if host["target"] in reason else f"{reason} ({host['target']})"
     if total == 1:

@@ -524,14 +524,13 @@ def hostile_fleet() -> list[dict[str, t.Any]]:
     document["facts"] = {"versions": {HOSTILE: [HOSTILE, "1"], "homeserver": [HOSTILE, "1"]}}
     attempt = {"status": HOSTILE, "message": HOSTILE, "duration_ms": 1}
     statuses = ["ok", "warning", "critical", "unknown", "skipped", "ok"]
+    texts = dict.fromkeys(("target", "message", "unit", "skipped_reason", "error_kind"), HOSTILE)
+    numbers = {"value": 3, "warning": 1, "critical": 5, "duration_ms": 3}
     document["checks"] = [
-        {
-            "name": f"check_{place}", "target": HOSTILE, "status": status, "message": HOSTILE,
-            "value": 3, "unit": HOSTILE, "warning": 1, "critical": 5, "duration_ms": 3, "skipped_reason": HOSTILE, "attempts": [attempt],
-            "error_kind": HOSTILE, "source": "self_report" if place == 5 else "probe",
-        }
+        {"name": f"check_{place}", "status": status, "source": "probe", "attempts": [attempt], **texts, **numbers}
         for place, status in enumerate(statuses)
-    ]  # fmt: skip
+    ]
+    document["checks"][-1]["source"] = "self_report"
     return [document]
 
 

@@ -57,6 +57,25 @@ def test_the_verdict_a_document_claims_is_not_believed():
     assert fleet["counts"]["checks"]["critical"] == 1
 
 
+@pytest.mark.parametrize(
+    ("stated", "checks", "expected"),
+    [
+        ("warning", ["ok", "unknown"], "warning"),
+        ("critical", ["unknown", "warning"], "critical"),
+        ("warning", ["skipped"], "warning"),
+        ("ok", ["unknown"], "unknown"),
+        ("warning", ["critical", "unknown"], "critical"),
+        ("critical", ["warning"], "warning"),
+        ("fine", ["unknown"], "unknown"),
+    ],
+)
+def test_a_host_may_weigh_its_unknowns_but_never_as_ok(stated, checks, expected):
+    fleet = _fleet.fleet_view([{**host("h1", *checks), "status": stated}])
+    assert fleet["status"] == expected
+    if "skipped" not in checks:
+        assert "is " in fleet["headline"].split(": ")[1]
+
+
 def test_self_report_never_counts():
     claim = CheckResult("server_health", "hs", "ok", "fine", source="self_report")
     fleet = _fleet.fleet_view([samples.report("h1", [claim])])
@@ -105,7 +124,7 @@ def test_hosts_are_sorted_worst_first_then_by_number():
         host("h10", "ok"), host("h2", "ok"), host("w1", "warning"), host("c1", "critical"),
         host("c2", "critical", "critical"), host("u1", "unknown"),
     ])  # fmt: skip
-    assert names(fleet) == ["c2", "c1", "u1", "w1", "h2", "h10"]
+    assert names(fleet) == ["c2", "c1", "u1", "v1", "w1", "h2", "h10"]
 
 
 def test_of_two_reports_of_a_host_the_later_one_counts():

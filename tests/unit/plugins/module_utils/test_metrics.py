@@ -81,6 +81,12 @@ def test_the_same_check_twice_gives_the_worse_one_once():
     assert samples(text)[f'matrixon_health_check_value_seconds{{{LABELS},check="a",target="b"}}'] == "0.009"
 
 
+def test_the_value_shown_is_that_of_the_verdict_shown():
+    text = metrics(CheckResult("a", "b", "ok", "m", 1, "ms"), CheckResult("a", "b", "unknown", "m"))
+    assert samples(text)[f'matrixon_health_check_status{{{LABELS},check="a",target="b"}}'] == "3"
+    assert "check_value" not in text
+
+
 HOSTILE = 'a"b\\c\nd} 1\nevil_metric 1 # \x00\u2028\u202e'
 
 
