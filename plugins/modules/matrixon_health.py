@@ -230,7 +230,74 @@ options:
           quorum:
             description: How many servers must be up. Fewer is critical. Defaults to half of O(haproxy.backends[].expected), rounded up.
             type: int
-POSTGRESQL
+  postgresql:
+    description:
+      - The PostgreSQL server.
+    type: dict
+    suboptions:
+      host:
+        description: Name, address or socket directory of the server.
+        type: str
+        default: 127.0.0.1
+      port:
+        description: Port to connect to.
+        type: int
+        default: 5432
+      database:
+        description: Database to connect to.
+        type: str
+        required: true
+      user:
+        description: User to log in as. A member of the role C(pg_monitor) sees everything that is checked.
+        type: str
+        required: true
+      password:
+        description: Password to log in with.
+        type: str
+      password_file:
+        description: File on the target that holds the password.
+        type: path
+      sslmode:
+        description: How to use TLS, in the words of libpq.
+        type: str
+        choices: [disable, allow, prefer, require, verify-ca, verify-full]
+        default: prefer
+      ca_file:
+        description: PEM file with the certificate authorities to trust.
+        type: path
+      role:
+        description: The role that this server should have. A standby is not asked what only a primary can answer.
+        type: str
+        choices: [primary, standby]
+        default: primary
+      standbys:
+        description: Application names of the standbys that must be connected to a primary.
+        type: list
+        elements: str
+        default: []
+      nodes:
+        description: Every server of the cluster. Exactly one of them may be the primary.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: How the report calls the server.
+            type: str
+            required: true
+          host:
+            description: Its name or address.
+            type: str
+            required: true
+          port:
+            description: Its port.
+            type: int
+            default: 5432
+      settings_checksum:
+        description:
+          - The settings that the server should run with, as the fact C(postgresql.settings_checksum) of an earlier report.
+          - Left out, the settings are compared with those of O(baseline).
+        type: str
   redis:
     description:
       - The Redis server.
@@ -268,7 +335,65 @@ POSTGRESQL
         type: str
         choices: [master, replica]
         default: master
-SYSTEM
+  system:
+    description:
+      - The operating system of this host.
+    type: dict
+    suboptions:
+      mounts:
+        description: Paths whose file systems must not fill up.
+        type: list
+        elements: str
+        default: [/]
+      units:
+        description:
+          - systemd units that must be active. A service that only a timer starts is not active in between; name its timer.
+        type: list
+        elements: str
+        default: []
+      listeners:
+        description: TCP ports that must be listened on.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: How the report calls the service.
+            type: str
+            required: true
+          port:
+            description: Its port.
+            type: int
+            required: true
+          address:
+            description: The address that it must listen on. Left out, any will do.
+            type: str
+      processes:
+        description: Processes without a unit whose open files are watched.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: How the report calls the process.
+            type: str
+            required: true
+          pid_file:
+            description: File that holds its process id.
+            type: str
+            required: true
+      expected_connections:
+        description: Connections from this host to one destination that it is sized for, such as those of a load balancer.
+        type: int
+  backup:
+    description:
+      - The backup sets on this host.
+    type: dict
+    suboptions:
+      root:
+        description: Directory with the backup sets.
+        type: path
+        required: true
 """
 
 EXAMPLES = r"""

@@ -1,0 +1,60 @@
+"""Make docs/checks.md from the declarations of the checks."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/checks.md"
+HEAD = """\
+# Checks of matrixon_health
+
+Made from the declarations in `plugins/module_utils/_health/` by `python tests/tools/checks.py`; a test holds it
+against them. Thresholds are defaults, changed by the option `thresholds` or the variable `health_thresholds`.
+
+*Gate* marks the check that stands for its service: where the service refuses, stays silent or talks nonsense, this
+check is critical, and the others of that service are unknown, for nothing was measured. Where it turns the login
+away, the gate is unknown too: it was not observed. A threshold that reads "at most" fires on small values.
+"""
+
+
+def number(value: float | None, unit: str | None) -> str:
+    """A threshold as people write it."""
+    if value is None:
+        return ""
+    if unit == "B":
+        for power, name in ((30, "GiB"), (20, "MiB")):
+            if value >= 2**power:
+                return f"{value / 2**power:g} {name}"
+    if unit == "s" and value >= 7200:
+        return f"{value / 3600:g} h"
+    if unit == "count":
+        return f"{value:,.0f}"
+    return f"{value:g} {unit or ''}".strip()
+
+
+def row(check: t.Any) -> str:
+    """One line of a table."""
+    most = "at most " if check.below else ""
+    limits = [most + text if text else "" for text in (number(v, check.unit) for v in (check.warning, check.critical))]
+    gate = "gate" if check.gate else "shown, not trusted" if check.source == "self_report" else ""
+    summary = check.summary[0].upper() + check.summary[1:]
+    return f"| `{check.name}` | {summary} | {limits[0]} | {limits[1]} | {gate} |"
+
+
+def page(scopes: dict[str, t.Any]) -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for name, scope in scopes.items():
+        parts.append(f"\n## {name}\n\n| check | what it says | warning | critical | |\n|---|---|---|---|---|\n")
+        parts += [row(check) + "\n" for check in scope.CHECKS]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / ".build/collections"))
+    from ansible_collections.matrixon.ops.plugins.module_utils._health.run import SCOPES
+
+    PAGE.write_text(page(SCOPES))
