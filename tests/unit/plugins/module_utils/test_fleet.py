@@ -122,7 +122,7 @@ def test_what_is_no_report_is_unknown_and_never_lost(document):
 def test_hosts_are_sorted_worst_first_then_by_number():
     fleet = _fleet.fleet_view([
         host("h10", "ok"), host("h2", "ok"), host("w1", "warning"), host("c1", "critical"),
-        host("c2", "critical", "critical"), host("u1", "unknown"),
+        host("c2", "critical", "critical"), host("u1", "unknown"), host("v1", "skipped"),
     ])  # fmt: skip
     assert names(fleet) == ["c2", "c1", "u1", "v1", "w1", "h2", "h10"]
 
