@@ -130,14 +130,24 @@ def test_missing_root_is_critical(tmp_path: pathlib.Path) -> None:
     assert "does not exist" in result.message
 
 
-def denied(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deny what ends with ``part``, also to root, who runs many a test."""
+def test_directory_that_vanishes_meanwhile_is_not_a_missing_root(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_set(tmp_path / "fleet", "new", HOUR)
+    failing("fleet", FileNotFoundError(2, "No such file or directory", str(tmp_path / "fleet")), monkeypatch)
+    result = one(tmp_path)
+    assert (result.status, result.error_kind) == ("unknown", "internal")
+    assert "fleet cannot be read" in result.message
+
+
+def failing(part: str, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on what ends with ``part``, also for root, who runs many a test."""
     for module, name in ((os, "scandir"), (backup, "open")):
         real = getattr(module, name, open)
 
         def guarded(path: Any, *arguments: Any, real: Any = real) -> Any:
             if str(path).endswith(part):
-                raise PermissionError(13, "Permission denied", str(path))
+                raise error
             return real(path, *arguments)
 
         monkeypatch.setattr(module, name, guarded, raising=False)
@@ -147,7 +157,7 @@ def denied(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_may_not_be_read_is_unknown(part: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
     add_set(root, "new", HOUR)
-    denied(part, monkeypatch)
+    failing(part, PermissionError(13, "Permission denied", part), monkeypatch)
     result = one(root)
     assert (result.status, result.value, result.error_kind) == ("unknown", None, "auth")
 
@@ -155,7 +165,7 @@ def test_what_may_not_be_read_is_unknown(part: str, tmp_path: pathlib.Path, monk
 def test_unreadable_set_may_be_newer_than_a_stale_one(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_set(tmp_path, "old", 51 * HOUR)
     add_set(tmp_path, "new", HOUR)
-    denied("new/MANIFEST.json", monkeypatch)
+    failing("new/MANIFEST.json", PermissionError(13, "Permission denied"), monkeypatch)
     assert one(tmp_path).status == "unknown"
 
 

@@ -101,6 +101,7 @@ def used(number: int) -> dict[str, Any]:
         ("replay", replay(waiting=None), "unknown", None),
         ("replay", replay(paused=True), "warning", 0),
         ("replay", replay(paused=True, waiting=None), "warning", None),
+        ("replay", replay(paused=True, age=86400.0), "warning", 0),
         ("replay", replay(paused=True, waiting=8.0, age=599.9), "warning", 8),
         ("replay", replay(paused=True, waiting=8.0, age=600.0), "critical", 8),
         ("replay", replay(paused=True, waiting=256.0 * MIB), "critical", 256 * MIB),
