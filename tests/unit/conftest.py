@@ -14,6 +14,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from servers import Server
 
+from ansible_collections.matrixon.ops.plugins.module_utils._health.engine import Policy, execute
+from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Limits, Probe
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult
+
 Serve = Callable[..., Server]
 
 
@@ -69,3 +74,15 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("pki") / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
+
+
+@pytest.fixture
+def judged() -> Callable[..., CheckResult]:
+    """Return a way to let one check judge facts, as the engine does it."""
+
+    def judge(check: Check, limits: Limits | None = None, **facts: object) -> CheckResult:
+        policy = Policy(thresholds={check.name: limits} if limits else {})
+        (result,) = execute([Probe("the target", (check,), lambda _deadline: facts)], policy, Deadline(5)).results
+        return result
+
+    return judge

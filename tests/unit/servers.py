@@ -190,8 +190,8 @@ def pages(answers: dict[str, bytes]) -> Script:
     return web(lambda request: answers.get(request.path.partition("?")[0], missing))
 
 
-def redis(replies: dict[str, bytes]) -> Script:
-    """Serve Redis commands with fixed replies by command."""
+def redis(replies: dict[str, bytes], last: str | None = None) -> Script:
+    """Serve Redis commands with fixed replies by command; close after the ``last`` one."""
 
     def script(sock: socket.socket, server: Server) -> None:
         with sock.makefile("rb") as reader:
@@ -202,6 +202,8 @@ def redis(replies: dict[str, bytes]) -> Script:
                     words.append(reader.read(size + 2)[:-2].decode())
                 server.requests.append(words)
                 sock.sendall(replies[words[0]])
+                if words[0] == last:
+                    return
 
     return script
 

@@ -42,7 +42,8 @@ SPEC: dict[str, t.Any] = dict(
 
 def _judge_servers(facts: Facts, limits: Limits) -> list[Verdict]:
     expected = facts["backends"] or _all_backends(facts["rows"])
-    return [_judge_backend(facts["rows"], backend) for backend in expected]
+    verdicts = [_judge_backend(facts["rows"], backend) for backend in expected]
+    return verdicts or [skipped("HAProxy has no backend with servers in it")]
 
 
 def _judge_backend(rows: list[dict[str, str]], backend: dict[str, t.Any]) -> Verdict:
@@ -56,9 +57,10 @@ def _judge_backend(rows: list[dict[str, str]], backend: dict[str, t.Any]) -> Ver
     tail = f" ({', '.join(others)})" if others else ""
     found = f"backend {name} has {len(up)} of {expected} expected servers up{tail}"
     quorum = backend.get("quorum") or (expected + 1) // 2
+    at_best = len(up) + len(unchecked)
     if len(up) >= expected:
         status = OK
-    elif len(up) + len(unchecked) >= quorum > len(up):
+    elif at_best >= expected or at_best >= quorum > len(up):
         status, found = UNKNOWN, f"{found}; HAProxy does not check {', '.join(unchecked)}, so it knows nothing of them"
     elif len(up) < quorum:
         status, found = CRITICAL, f"{found}, fewer than its quorum of {quorum}"
@@ -80,10 +82,14 @@ def _judge_queue(facts: Facts, limits: Limits) -> list[Verdict]:
     verdicts = []
     for row in facts["rows"]:
         if row["svname"] == "BACKEND":
-            queued = _haproxy.number(row, "qcur") or 0
-            text = f"{queued} requests wait for a server of backend {row['pxname']}"
-            verdicts.append(grade(queued, limits, text, target=row["pxname"]))
+            verdicts.append(_judge_backend_queue(row["pxname"], _haproxy.number(row, "qcur"), limits))
     return verdicts or [skipped("HAProxy has no backends")]
+
+
+def _judge_backend_queue(name: str, queued: int | None, limits: Limits) -> Verdict:
+    if queued is None:
+        return Verdict(UNKNOWN, f"HAProxy tells no queue of backend {name}", target=name, error_kind="parse")
+    return grade(queued, limits, f"{queued} requests wait for a server of backend {name}", target=name)
 
 
 def _judge_sessions(facts: Facts, limits: Limits) -> list[Verdict]:
