@@ -119,6 +119,8 @@ def publish(options: dict[str, t.Any], store: Store, now: str) -> dict[str, t.An
                 host_file = f"{fleet['kind']}-{_fleet.file_name(host['target'])}.json"
                 store.put(f"hosts/{host_file}", _json(_fleet.compact(host)))
         paths["hosts"] = str(store.root / "hosts")
+    history.add(fleet)
+    # Last, as a template of one's own may fail, and the records are kept by then.
     if options["page"]:
         template = options["template"] or str(_TEMPLATE)
         page = _page.page_view(
@@ -129,7 +131,6 @@ def publish(options: dict[str, t.Any], store: Store, now: str) -> dict[str, t.An
             unreadable_history=history.unreadable,
         )
         paths["page"] = store.put(f"{name}.html", render(pathlib.Path(template), page))
-    history.add(fleet)
     previous = runs[-1]["status"] if runs else None
     return {
         "changed": bool(store.changes),

@@ -20,6 +20,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._fleet import (
     problems,
     quantity,
     shorten,
+    some,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits, human
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
@@ -123,7 +124,8 @@ def _versions(versions: dict[str, dict[str, list[str]]]) -> list[dict[str, t.Any
 
 def _without_figures(check: Document) -> Document:
     """Return a check whose message already says what its number says."""
-    return {**check, "value": "", "limits": [], "duration": ""}
+    targets = "" if check["target_said"] else check["target"]
+    return {**check, "value": "", "limits": [], "duration": "", "names": [check["name"]], "targets": targets}
 
 
 # One host
@@ -138,7 +140,7 @@ def _host_view(number: int, host: Document, runs: t.Sequence[Document], series: 
         return check_view(check, past + now if now else [])
 
     own = [check for check in host["checks"] if check["source"] != SELF_REPORT]
-    failing = [view(check) for check in problems(own)]
+    failing = [{**view(group[0]), **_of_group(group)} for group in by_cause(problems(own))]
     past_status = [(run["finished"], _status_in(run, target)) for run in runs]
     latency = _latency(own)
     tile_check = view(latency) if latency else None
@@ -166,6 +168,25 @@ def _host_view(number: int, host: Document, runs: t.Sequence[Document], series: 
         "skipped": [check_view(check, []) for check in own if check["status"] == SKIPPED],
         "claims": [check_view(check, []) for check in host["checks"] if check["source"] == SELF_REPORT],
         "evidence": host["evidence"],
+    }
+
+
+def by_cause(checks: t.Iterable[Document]) -> list[list[Document]]:
+    """Return checks in groups: what was not measured for the same reason is one finding."""
+    groups: dict[t.Any, list[Document]] = {}
+    for place, check in enumerate(checks):
+        key: t.Any = (check["status"], check["message"], check.get("error_kind")) if "value" not in check else place
+        groups.setdefault(key, []).append(check)
+    return list(groups.values())
+
+
+def _of_group(group: t.Sequence[Document]) -> Document:
+    """Return what a finding says of all its checks."""
+    targets = list(dict.fromkeys(check["target"] for check in group if check["target"] not in check["message"]))
+    return {
+        "names": list(dict.fromkeys(check["name"] for check in group)),
+        "targets": some(targets),
+        "duration": human(longest, "ms") if (longest := max(check["duration_ms"] for check in group)) else "",
     }
 
 
@@ -208,16 +229,18 @@ def check_view(check: Document, points: t.Sequence[tuple[str, float]]) -> Docume
         "word": WORDS[check["status"]],
         "message": message,
         "value": human(value, unit) if is_number(value) and value is not None else "",
+        # Without a value the limits may lack their unit, and say nothing.
         "limits": [
             {"name": name, "text": human(check[name], unit)}
             for name in ("warning", "critical")
-            if is_number(check.get(name))
+            if is_number(check.get(name)) and is_number(value)
         ],
         "scale": scale(value, check.get("warning"), check.get("critical"), unit, check["status"]),
         "spark": spark(points, unit) if len({value for dummy, value in points}) > 1 and len(points) > 2 else None,
         "error_kind": (check.get("error_kind") or "").replace("_", " "),
         "duration": human(check["duration_ms"], "ms") if check["duration_ms"] else "",
         "reason": check.get("skipped_reason", ""),
+        "unmeasured": value is None and check["status"] != UNKNOWN and ("warning" in check or "critical" in check),
         "attempts": [
             {
                 "status": attempt.get("status", UNKNOWN),

@@ -295,17 +295,31 @@ def test_textfile_needs_its_directory(tmp_path):
 # The page
 
 
-def publish(folder: pathlib.Path, documents: t.Any, unreachable: t.Any = ()) -> pathlib.Path:
+def publish(folder: pathlib.Path, documents: t.Any, unreachable: t.Any = (), **more: t.Any) -> pathlib.Path:
     """Publish without a playbook, which is what the action plugin does, and return the page."""
     from ansible_collections.matrixon.ops.plugins.action import matrixon_report_publish as action
 
     options = {name: spec.get("default") for name, spec in action.ARGUMENTS.items()}
-    options.update(documents=documents, unreachable=list(unreachable), dir=str(folder))
+    options.update(documents=documents, unreachable=list(unreachable), dir=str(folder), **more)
     result = action.publish(options, action.Store(str(folder), 0o640, write=True), samples.NOW_TEXT)
     return pathlib.Path(result["summary"]["paths"]["page"])
 
 
 samples.NOW_TEXT = "2026-11-23T09:00:00.000Z"
+
+
+def test_a_template_that_fails_loses_no_record(tmp_path):
+    template = tmp_path / "own.html.j2"
+    template.write_text("{{ page.absent }}")
+    for name in ("page.css", "page.js"):
+        (tmp_path / name).touch()
+    with pytest.raises(Exception, match="own.html.j2 failed: .*absent"):
+        publish(tmp_path / "reports", samples.healthy_fleet(1), template=str(template))
+    assert sorted(path.parent.name for path in (tmp_path / "reports").rglob("*.json")) == [
+        "history",
+        "hosts",
+        "reports",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +432,7 @@ def test_failing_check_shows_value_limits_and_kind(show, troubled):
         "postgres_connect", "disk_free", "postgres_connections", "oldest_transaction"
     ]  # fmt: skip
     refused = findings.nth(0).inner_text().replace("\N{NO-BREAK SPACE}", " ")
-    assert "Not measured." in refused and "Kind of error: refused" in refused and "Took 504 ms" in refused
+    assert "Not measured" in refused and "Kind of error: refused" in refused and "Took 504 ms" in refused
     disk = findings.nth(1)
     text = disk.inner_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "6.2 GiB" in text and "warning 20.0 GiB" in text and "critical 10.0 GiB" in text

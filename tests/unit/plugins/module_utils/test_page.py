@@ -123,3 +123,28 @@ def test_time_of_plots_is_that_of_the_report():
         "text": "2026-11-23 03:00:00 UTC",
         "epoch_ms": int(MOMENT.timestamp() * 1000),
     }
+
+
+def test_what_was_not_measured_for_one_reason_is_one_finding():
+    lost = {"message": "not measured: db: refused", "error_kind": "refused", "status": "unknown", "target": "db"}
+    checks = [
+        CheckResult("connect", "db", "critical", "db: refused", error_kind="refused"),
+        CheckResult("lag", **lost, duration_ms=7, warning=16777216),
+        CheckResult("slots", **lost),
+        CheckResult("memory", "cache", "unknown", "not measured: cache: refused", error_kind="refused"),
+        CheckResult("disk", "/a", "warning", "it is full", 81, "%", 80, 90),
+        CheckResult("disk", "/b", "warning", "it is full", 82, "%", 80, 90),
+    ]
+    report = Report("health", "hs1", "example.org", "synapse", MOMENT, MOMENT, tuple(checks))
+    (host,) = _page.page_view(_fleet.fleet_view([report.as_dict()]))["hosts"]
+    assert [finding["names"] for finding in host["failing"]] == [
+        ["connect"],
+        ["lag", "slots"],
+        ["memory"],
+        ["disk"],
+        ["disk"],
+    ]
+    together = host["failing"][1]
+    assert together["duration"].startswith("7") and together["limits"] == []
+    assert host["summary"] == "1 critical, 3 unknown, 2 warning"
+    assert [finding["targets"] for finding in host["failing"]][-2:] == ["/a", "/b"]
