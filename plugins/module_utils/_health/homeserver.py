@@ -8,10 +8,9 @@
 from __future__ import annotations
 
 import datetime
-import subprocess
 import typing as t
 
-from ansible_collections.matrixon.ops.plugins.module_utils import _matrix
+from ansible_collections.matrixon.ops.plugins.module_utils import _command, _matrix
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
     Check,
     Context,
@@ -23,10 +22,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Verdict,
     grade,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import duplicate_errors, url_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
+    duplicate_errors,
+    seconds_errors,
+    url_errors,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
-    MISSING_TOOL,
     REFUSED,
     Deadline,
     ProbeFailure,
@@ -53,7 +55,9 @@ SPEC: dict[str, t.Any] = dict(
 
 
 def _judge_client_api(facts: Facts, limits: Limits) -> Verdict:
-    return grade(facts["ms"], limits, f"{facts['name']} answered with {facts['versions']} versions in {facts['ms']:.0f} ms")
+    return grade(
+        facts["ms"], limits, f"{facts['name']} answered with {facts['versions']} versions in {facts['ms']:.0f} ms"
+    )
 
 
 def _judge_database_read(facts: Facts, limits: Limits) -> Verdict:
@@ -77,15 +81,36 @@ def _judge_versions(facts: Facts, limits: Limits) -> Verdict:
     return Verdict(WARNING, f"the instances run different versions: {listed}")
 
 
-CLIENT_API = Check("client_api", "the client API answers with its list of versions", _judge_client_api,
-                   unit="ms", warning=50, critical=1000, gate=True)
-DATABASE_READ = Check("database_read", "room history is read from the database through each instance",
-                      _judge_database_read, unit="ms", warning=250, critical=2000, gate=True)
-CANARY = Check("canary", "a marker message sent through the public address reaches a second user", _judge_canary,
-               unit="ms", warning=1000, gate=True)
+CLIENT_API = Check(
+    "client_api",
+    "the client API answers with its list of versions",
+    _judge_client_api,
+    unit="ms",
+    warning=50,
+    critical=1000,
+    gate=True,
+)
+DATABASE_READ = Check(
+    "database_read",
+    "room history is read from the database through each instance",
+    _judge_database_read,
+    unit="ms",
+    warning=250,
+    critical=2000,
+    gate=True,
+)
+CANARY = Check(
+    "canary",
+    "a marker message sent through the public address reaches a second user",
+    _judge_canary,
+    unit="ms",
+    warning=1000,
+    gate=True,
+)
 VERSIONS = Check("instance_versions", "all instances of this host run the same version", _judge_versions)
-SELF_REPORTED = Check("self_report", "what the homeserver says of itself: shown, never trusted", _judge_self_report,
-                      source=SELF_REPORT)
+SELF_REPORTED = Check(
+    "self_report", "what the homeserver says of itself: shown, never trusted", _judge_self_report, source=SELF_REPORT
+)
 CHECKS = (CLIENT_API, DATABASE_READ, CANARY, VERSIONS, SELF_REPORTED)
 
 NO_ROOM = "no canary room is configured (room_id)"
@@ -103,8 +128,10 @@ def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
         yield from url_errors("homeserver.public_url", options["public_url"])
     elif not instances:
         yield "homeserver: neither instances nor public_url is given, so there is nothing to ask; give one of them"
-    if options["canary_timeout"] <= 0:
-        yield f"homeserver.canary_timeout: {options['canary_timeout']:g} is no time to wait; give seconds above 0"
+    yield from seconds_errors("homeserver.canary_timeout", options["canary_timeout"])
+    path = options["self_report_path"]
+    if path and not path.startswith("/"):
+        yield f"homeserver.self_report_path: {path!r} is not a path of the homeserver; begin it with /"
     room_id = options["room_id"]
     if room_id and not room_id.startswith("!"):
         yield f"homeserver.room_id: {room_id!r} is not a room id; it starts with '!' (an alias starts with '#')"
@@ -156,7 +183,11 @@ def _read_probe(http: HttpClient, instance: dict[str, str], options: dict[str, t
 
 def _canary_probe(http: HttpClient, options: dict[str, t.Any], now: datetime.datetime) -> Probe | Skip:
     url, room_id = options["public_url"], options["room_id"]
-    for value, reason in ((room_id, NO_ROOM), (options["sender_token"], NO_SENDER), (options["reader_token"], NO_READER)):
+    for value, reason in (
+        (room_id, NO_ROOM),
+        (options["sender_token"], NO_SENDER),
+        (options["reader_token"], NO_READER),
+    ):
         if not value:
             return Skip(CANARY, url, reason)
 
@@ -196,24 +227,14 @@ def _command_probe(argv: list[str]) -> Probe:
     shown = " ".join(argv)
 
     def run(deadline: Deadline) -> Facts:
-        _call([*argv, "--help"], deadline, f"{argv[0]} has no such subcommand")
-        result = _call(argv, deadline, None)
-        first = next(iter(result.stdout.strip().splitlines()), "nothing")
-        return {"good": result.returncode == 0, "said": f"'{shown}' ended with {result.returncode} and says: {first[:120]}"}
+        known = _command.run([*argv, "--help"], deadline)
+        if known.code != 0:
+            raise ProbeFailure(REFUSED, f"'{shown} --help' ended with {known.code}: {argv[0]} has no such subcommand")
+        result = _command.run(argv, deadline)
+        first = next(iter(result.out.strip().splitlines()), "nothing")
+        return {
+            "good": result.code == 0,
+            "said": f"'{shown}' ended with {result.code} and says: {first[:120]}",
+        }
 
     return Probe(shown, (SELF_REPORTED,), run)
-
-
-def _call(argv: list[str], deadline: Deadline, on_failure: str | None) -> subprocess.CompletedProcess[str]:
-    shown = " ".join(argv)
-    try:
-        result = subprocess.run(
-            argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=deadline.require(shown)
-        )
-    except FileNotFoundError as error:
-        raise ProbeFailure(MISSING_TOOL, f"{argv[0]} is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise deadline.failure(shown) from error
-    if on_failure and result.returncode != 0:
-        raise ProbeFailure(REFUSED, f"'{shown}' ended with {result.returncode}: {on_failure}")
-    return result

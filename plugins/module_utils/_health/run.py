@@ -32,12 +32,12 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Plan,
     Skip,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import endpoint_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import endpoint_errors, seconds_errors
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 
-Options = t.Dict[str, t.Any]
+Options = dict[str, t.Any]
 
 # Each scope is a module option of the same name.
 SCOPES: dict[str, t.Any] = {
@@ -158,8 +158,7 @@ def _secret_from(path: str) -> str:
 
 def _errors(options: Options) -> t.Iterator[str]:
     for name in ("deadline", "timeout", "retry_delay"):
-        if options[name] <= 0:
-            yield f"{name}: {options[name]:g} is no time to wait; give seconds above 0"
+        yield from seconds_errors(name, options[name])
     if options["retries"] < 0:
         yield f"retries: {options['retries']} is below 0; give 0 for a single attempt"
     if options["checks"] is not None and not options["checks"]:
@@ -192,7 +191,8 @@ def _unknown_check(option: str, name: str) -> t.Iterator[str]:
 def _threshold_errors(name: str, given: t.Any) -> t.Iterator[str]:
     where = f"thresholds.{name}"
     if not isinstance(given, dict) or not given or set(given) - {"warning", "critical"}:
-        yield f"{where}: {given!r} is not understood; give warning, critical or both, such as {{warning: 80, critical: 90}}"
+        hint = "give warning, critical or both, such as {warning: 80, critical: 90}"
+        yield f"{where}: {given!r} is not understood; {hint}"
         return
     for level, value in given.items():
         if value is not None and _number(value) is None:

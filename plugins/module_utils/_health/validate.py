@@ -11,11 +11,19 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
 
+LONGEST_WAIT = 86400
+
 
 def port_errors(option: str, port: int) -> t.Iterator[str]:
     """Yield an error for a number that is no TCP port."""
     if not 1 <= port <= 65535:
         yield f"{option}: {port} is not a port; give a number from 1 to 65535"
+
+
+def seconds_errors(option: str, seconds: float) -> t.Iterator[str]:
+    """Yield an error for a number that is no time to wait; a text may have been "nan"."""
+    if not 0 < seconds <= LONGEST_WAIT:
+        yield f"{option}: {seconds:g} is no time to wait; give seconds above 0, {LONGEST_WAIT} at most"
 
 
 def url_errors(option: str, url: str) -> t.Iterator[str]:
