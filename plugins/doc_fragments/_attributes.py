@@ -18,7 +18,7 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second run reports no change.
+    description: When run twice with the same arguments outside check mode, the second run reports no change.
   action_group:
     description: Use C(group/matrixon.ops.matrixon) in C(module_defaults) to set defaults for this module.
     support: full

@@ -45,14 +45,16 @@ class Srv(t.NamedTuple):
 class Delegation:
     """Where a server name leads.
 
-    ``host`` and ``port`` are connected to; the certificate and the Host header
-    are for ``certificate_name``. ``steps`` tell how it was found; ``trouble``
-    is a failure that other servers pass over in silence.
+    ``host`` and ``port`` are connected to; the certificate is for
+    ``certificate_name``. ``host_header`` has a port only where one was named.
+    ``steps`` tell how it was found; ``trouble`` is a failure that other servers
+    pass over in silence.
     """
 
     host: str
     port: int
     certificate_name: str
+    host_header: str
     steps: tuple[str, ...]
     trouble: ProbeFailure | None = None
 
@@ -66,6 +68,8 @@ LookUpSrv = t.Callable[[str, Deadline], t.Optional[Srv]]
 def split_server_name(name: str) -> tuple[str, int | None]:
     """Return host and explicit port of a server name; raise ValueError if it is none."""
     parts = urllib.parse.urlsplit(f"//{name}")
+    if any(not "!" <= letter <= "~" for letter in name):
+        raise ValueError("a server name has ASCII letters only and no space")
     if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username:
         raise ValueError("a server name is host or host:port, such as example.com")
     return parts.hostname, parts.port
@@ -84,19 +88,20 @@ def discover(server_name: str, http: HttpClient, look_up: LookUpSrv, deadline: D
     """Follow the steps from a server name to an address."""
     host, port = split_server_name(server_name)
     if port is not None or is_address(host):
-        return Delegation(host, port or DEFAULT_PORT, host, ("the server name itself says where",))
-    target, trouble = _well_known(host, http, deadline)
-    if target is None and trouble is None:
-        return _by_srv(host, look_up, deadline, ("no well-known file",))
+        return Delegation(host, port or DEFAULT_PORT, host, server_name, ("the server name itself says where",))
+    # A web server that is silent must leave time for what comes after it.
+    target, trouble = _well_known(host, http, deadline.within(deadline.remaining() / 3))
     if trouble is not None:
         return _despite(trouble, host, look_up, deadline)
+    if target is None:
+        return _by_srv(host, look_up, deadline, ("no well-known file",))
     try:
         to_host, to_port = split_server_name(target)
     except ValueError as error:
         raise ProbeFailure(PARSE, f"well-known of {host} names {target!r}: {error}") from error
     steps = (f"well-known says {target}",)
     if to_port is not None or is_address(to_host):
-        return Delegation(to_host, to_port or DEFAULT_PORT, to_host, steps)
+        return Delegation(to_host, to_port or DEFAULT_PORT, to_host, target, steps)
     return _by_srv(to_host, look_up, deadline, steps)
 
 
@@ -105,7 +110,9 @@ def _despite(trouble: ProbeFailure, host: str, look_up: LookUpSrv, deadline: Dea
     try:
         found = _by_srv(host, look_up, deadline, ("well-known could not be read",))
     except ProbeFailure as failure:
-        raise ProbeFailure(trouble.kind, f"{trouble.message}; and without it: {failure.message}") from failure
+        # What could not be looked up here may be good for others.
+        kind = failure.kind if failure.kind == MISSING_TOOL else trouble.kind
+        raise ProbeFailure(kind, f"{trouble.message}; and without it: {failure.message}") from failure
     return replace(found, trouble=trouble)
 
 
@@ -114,8 +121,8 @@ def _by_srv(host: str, look_up: LookUpSrv, deadline: Deadline, steps: tuple[str,
         found = look_up(f"{service}.{host}", deadline)
         if found:
             steps = (*steps, f"SRV {service}.{host} says {found.host}:{found.port}")
-            return Delegation(found.host, found.port, host, steps)
-    return Delegation(host, DEFAULT_PORT, host, (*steps, "no SRV record", "default port"))
+            return Delegation(found.host, found.port, host, host, steps)
+    return Delegation(host, DEFAULT_PORT, host, host, (*steps, "no SRV record", "default port"))
 
 
 def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | None, ProbeFailure | None]:
@@ -131,7 +138,10 @@ def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | 
             return None, None
         if response.status != 200:
             return None, ProbeFailure(REFUSED, f"{url} answered {response.status}")
-        return json.loads(response.body)["m.server"], None
+        target = json.loads(response.body)["m.server"]
+        if not isinstance(target, str):
+            raise TypeError
+        return target, None
     except (ValueError, KeyError, TypeError):
         return None, ProbeFailure(PARSE, f"{url} is not JSON with an m.server in it: {response.excerpt()}")
     except ProbeFailure as failure:
@@ -156,4 +166,7 @@ def look_up_srv(name: str, deadline: Deadline) -> Srv | None:
     except dns.exception.DNSException as error:
         raise ProbeFailure(DNS, f"the SRV record {name} cannot be looked up: {error}") from error
     best = min(answer, key=lambda record: (record.priority, -record.weight))
-    return Srv(str(best.target).rstrip("."), best.port)
+    host = str(best.target).rstrip(".")
+    if not host:
+        raise ProbeFailure(REFUSED, f"the SRV record {name} says that there is no such service (its target is '.')")
+    return Srv(host, best.port)

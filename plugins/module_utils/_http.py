@@ -123,9 +123,14 @@ class HttpClient:
         token: str | None = None,
         body: t.Any = None,
         address: _net.Address | None = None,
+        host: str | None = None,
         max_body: int = MAX_BODY,
     ) -> Response:
-        """Send one request and read its whole answer before the deadline."""
+        """Send one request and read its whole answer before the deadline.
+
+        ``address`` is connected to, and ``host`` is the Host header, where they
+        are not those of the URL.
+        """
         target = parse_url(url)
         started = deadline.elapsed()
         peer = f"{target.scheme}://{target.authority}"
@@ -134,7 +139,7 @@ class HttpClient:
             context = tls_context(self.ca_file, self.validate_certs)
             sock = _net.start_tls(sock, target.host, context, deadline, peer)
         with _net.Stream(sock, peer, deadline) as stream:
-            stream.send(_encode(method, target, token, body))
+            stream.send(_encode(method, target, host or target.authority, token, body))
             response = http.client.HTTPResponse(t.cast(t.Any, stream), method=method)
             try:
                 response.begin()
@@ -176,7 +181,7 @@ class HttpClient:
         return _net.connect(host, port, deadline, peer)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def tls_context(ca_file: str | None, validate_certs: bool) -> ssl.SSLContext:
     """Return one context per trust setting: loading the anchors is the slow part."""
     context = ssl.create_default_context(cafile=ca_file)
@@ -186,11 +191,11 @@ def tls_context(ca_file: str | None, validate_certs: bool) -> ssl.SSLContext:
     return context
 
 
-def _encode(method: str, target: Url, token: str | None, body: t.Any) -> bytes:
+def _encode(method: str, target: Url, host: str, token: str | None, body: t.Any) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     lines = [
         f"{method} {target.path or '/'} HTTP/1.1",
-        f"Host: {target.authority}",
+        f"Host: {host}",
         f"User-Agent: {USER_AGENT}",
         "Accept: application/json",
         "Connection: close",

@@ -72,10 +72,14 @@ class Client:
 
     def sync(self, room_id: str, since: str | None, poll_ms: int, deadline: Deadline) -> tuple[str, list[dict]]:
         """Return the next sync position and the room's new events."""
-        nothing = {"types": []}
+        nothing: dict[str, list[str]] = {"types": []}
         room = {"rooms": [room_id], "timeline": {"limit": 50}, "ephemeral": nothing, "account_data": nothing}
         wanted = {"room": {**room, "state": nothing}, "presence": nothing, "account_data": nothing}
-        query = {"filter": json.dumps(wanted, separators=(",", ":")), "timeout": str(poll_ms), "set_presence": "offline"}
+        query = {
+            "filter": json.dumps(wanted, separators=(",", ":")),
+            "timeout": str(poll_ms),
+            "set_presence": "offline",
+        }
         if since:
             query["since"] = since
         response = self.call("GET", "/_matrix/client/v3/sync?" + urllib.parse.urlencode(query), deadline)
@@ -99,7 +103,7 @@ class Client:
         document = response.json()
         if not isinstance(document, dict) or not isinstance(document.get("event_id"), str):
             raise ProbeFailure(PARSE, f"{self.base}: the send was answered without an event id: {response.excerpt()}")
-        return document["event_id"]
+        return str(document["event_id"])
 
 
 def deliver_marker(sender: Client, reader: Client, room_id: str, sent_ms: int, deadline: Deadline) -> tuple[str, float]:

@@ -172,7 +172,8 @@ class Stream(io.RawIOBase):
 
     def read_to_end(self, limit: int) -> bytes:
         """Read until the peer closes, and refuse more than ``limit`` bytes."""
-        chunks, size = [], 0
+        chunks: list[bytes] = []
+        size = 0
         while True:
             buffer = bytearray(CHUNK)
             got = self.readinto(buffer)

@@ -19,7 +19,7 @@ PARSE = "parse"
 MISSING_TOOL = "missing_tool"
 INTERNAL = "internal"
 
-Facts = t.Dict[str, t.Any]
+Facts = dict[str, t.Any]
 
 
 class ProbeFailure(Exception):

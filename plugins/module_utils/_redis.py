@@ -90,7 +90,9 @@ class Session:
     def call(self, *words: str) -> t.Any:
         """Send one command and return its reply; an error reply is raised."""
         encoded = [word.encode() for word in words]
-        self._stream.send(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
+        self._stream.send(
+            b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
+        )
         return self._reply()
 
     def info(self) -> dict[str, str]:

@@ -16,10 +16,11 @@ description:
   - V(critical) means that a bad fact was observed. V(unknown) means that it could not be observed.
     V(skipped) means that there was nothing to look at, and is never V(ok). A run that measured nothing is V(unknown).
   - What the homeserver says of itself is shown as the check C(self_report) and counts neither for nor against it.
-  - The module reads only, with one exception. The canary posts one small marker message into its room, in check mode too.
+  - The module reads only, with one exception. The canary posts one small marker message into its room,
+    in check mode too.
 notes:
-  - "On the target: nothing but Python 3.9 for most checks. The SQL checks need C(psycopg2), the federation signature needs
-    C(cryptography), and a server name that is found by SRV records needs C(dnspython).
+  - "On the target: nothing but Python 3.9 for most checks. The SQL checks need C(psycopg2), the federation
+    signature needs C(cryptography), and a server name that is found by SRV records needs C(dnspython).
     What is missing makes the checks that need it V(unknown), and no others."
   - "On the controller: nothing beyond ansible-core."
   - Some checks of the system see more as root, among them open files of other users' processes.
@@ -228,7 +229,9 @@ options:
             type: int
             required: true
           quorum:
-            description: How many servers must be up. Fewer is critical. Defaults to half of O(haproxy.backends[].expected), rounded up.
+            description:
+              - How many servers must be up. Fewer is critical.
+              - Defaults to half of O(haproxy.backends[].expected), rounded up.
             type: int
   postgresql:
     description:
@@ -295,7 +298,8 @@ options:
             default: 5432
       settings_checksum:
         description:
-          - The settings that the server should run with, as the fact C(postgresql.settings_checksum) of an earlier report.
+          - The settings that the server should run with, as the fact C(postgresql.settings_checksum) of an
+            earlier report.
           - Left out, the settings are compared with those of O(baseline).
         type: str
   redis:
@@ -347,7 +351,8 @@ options:
         default: [/]
       units:
         description:
-          - systemd units that must be active. A service that only a timer starts is not active in between; name its timer.
+          - systemd units that must be active.
+          - A service that only a timer starts is not active in between. Name its timer.
         type: list
         elements: str
         default: []
@@ -383,7 +388,8 @@ options:
             type: str
             required: true
       expected_connections:
-        description: Connections from this host to one destination that it is sized for, such as those of a load balancer.
+        description:
+          - Connections from this host to one destination that it is sized for, such as those of a load balancer.
         type: int
   backup:
     description:
@@ -442,7 +448,7 @@ msg:
   description: The verdict in one line, with the worst finding.
   returned: always
   type: str
-  sample: "critical: 1 of 14 checks is critical; postgresql_connect: 10.0.0.5:5432: connection refused, nothing listens there"
+  sample: "critical: 1 of 14 checks is critical; redis_ping: Redis at 10.0.0.7:6379: no answer within 5 s"
 report:
   description:
     - The report. Its whole shape is described by C(docs/report.schema.json). Keys without a value are left out.
@@ -503,7 +509,7 @@ report:
           source: probe
           warning: 100
     facts:
-      description: What was found beside the verdicts, such as versions, and the counters that the next run compares with.
+      description: What was found beside the verdicts, such as versions, and counters for the next run to compare with.
       type: dict
       sample: {versions: {postgresql: "17.2"}}
     evidence:
@@ -516,6 +522,7 @@ report:
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.matrixon.ops.plugins.module_utils._health.run import (
     SCOPES,
     OptionErrors,

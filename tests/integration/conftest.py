@@ -51,7 +51,7 @@ class Lab:
 
     def __call__(self, *words: str) -> None:
         command = [sys.executable, str(ROOT / "lab/lab.py"), *words]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     @property
@@ -140,6 +140,7 @@ def call_module(arguments: dict[str, t.Any], environment: dict[str, str] | None 
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
     seconds = time.monotonic() - started
     assert done.stdout.strip(), done.stderr

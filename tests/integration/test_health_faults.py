@@ -24,16 +24,26 @@ import pytest
 pytestmark = pytest.mark.integration
 
 # (name, target) -> (status, error_kind, message as a regular expression)
-Expected = t.Dict[t.Tuple[str, t.Optional[str]], t.Tuple[str, t.Optional[str], str]]
+Expected = dict[tuple[str, str | None], tuple[str, str | None, str]]
 
 PUBLIC = "https://matrix.lab.test"
 QUICK = {"timeout": 2, "homeserver": {"canary_timeout": 3}}
 
 # The checks that ask the database something. On a primary two of them have nothing to ask.
-DATABASE = (
-    "archive connections idle_in_transaction lock_waits long_queries replay replication role settings slots "
-    "walreceiver wraparound"
-).split()
+DATABASE = [
+    "archive",
+    "connections",
+    "idle_in_transaction",
+    "lock_waits",
+    "long_queries",
+    "replay",
+    "replication",
+    "role",
+    "settings",
+    "slots",
+    "walreceiver",
+    "wraparound",
+]
 REDIS = ("evictions", "memory", "persistence", "rejected_connections", "role")
 
 
@@ -103,7 +113,11 @@ def test_postgresql_stopped(lab: t.Any, healthy: t.Any) -> None:
             **every("postgresql", DATABASE, "unknown", "refused", f"not measured: {server}"),
             ("postgresql_primaries", None): ("unknown", "refused", rf"no primary seen, .*\(db1: {server}\)"),
             **{
-                ("database_read", name): ("critical", "refused", f"room history cannot be read: {lab.url(name)} {error}")
+                ("database_read", name): (
+                    "critical",
+                    "refused",
+                    f"room history cannot be read: {lab.url(name)} {error}",
+                )
                 for name in ("main", "worker1", "worker2")
             },
             ("canary", PUBLIC): ("critical", "refused", f"before the canary was sent, .*: {PUBLIC} {error}"),
@@ -136,7 +150,11 @@ def test_postgresql_frozen(lab: t.Any, healthy: t.Any) -> None:
                 )
                 for name in ("main", "worker1", "worker2")
             },
-            ("canary", PUBLIC): ("critical", "timeout", f"before the canary was sent, .*: {PUBLIC}: no answer within 3 s"),
+            ("canary", PUBLIC): (
+                "critical",
+                "timeout",
+                f"before the canary was sent, .*: {PUBLIC}: no answer within 3 s",
+            ),
         },
     )
 
@@ -206,7 +224,11 @@ def test_redis_gone(lab: t.Any, healthy: t.Any, verb: str, mend: str, kind: str,
             ("redis_ping", None): ("critical", kind, server),
             **every("redis", REDIS, "unknown", kind, f"not measured: {server}"),
             # Reads go on without Redis, sends hang. A check that only reads would call this healthy.
-            ("canary", PUBLIC): ("critical", "timeout", f"the canary could not be sent: {PUBLIC}: no answer within 3 s"),
+            ("canary", PUBLIC): (
+                "critical",
+                "timeout",
+                f"the canary could not be sent: {PUBLIC}: no answer within 3 s",
+            ),
         },
     )
 

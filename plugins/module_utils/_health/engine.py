@@ -22,7 +22,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Verdict,
     skipped,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, TIMEOUT, Deadline, Facts, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
+    INTERNAL,
+    TIMEOUT,
+    Deadline,
+    Facts,
+    ProbeFailure,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, SKIPPED, CheckResult
 
 PAUSE = 0.02
@@ -63,7 +69,9 @@ def execute(plan: Plan, policy: Policy, deadline: Deadline) -> Outcome:
     probes = [entry for entry in plan if isinstance(entry, Probe)]
     for probe, outcome in zip(probes, _gather(probes, policy, deadline)):
         if outcome is None:
-            late = ProbeFailure(TIMEOUT, f"{probe.target}: not finished when the total deadline of {deadline.seconds:g} s ended")
+            late = ProbeFailure(
+                TIMEOUT, f"{probe.target}: not finished when the total deadline of {deadline.seconds:g} s ended"
+            )
             outcome = Outcome(_results(probe, policy, late, deadline.elapsed()), {})
         results += outcome.results
         merge(facts, outcome.facts)

@@ -29,6 +29,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Verdict,
     grade,
     human_seconds,
+    skipped,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import endpoint_errors
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient, Response
@@ -53,7 +54,7 @@ NOT_SERVED = 404
 def _judge_delegation(facts: Facts, limits: Limits) -> Verdict:
     found: Delegation = facts["delegation"]
     expected, steps = facts["expected"], "; ".join(found.steps)
-    if expected and str(found) != expected:
+    if expected and str(found).lower() != expected.lower():
         return Verdict(CRITICAL, f"{facts['server_name']} leads to {found}, expected {expected} ({steps})")
     if found.trouble:
         return Verdict(
@@ -80,10 +81,16 @@ def _judge_version(facts: Facts, limits: Limits) -> Verdict:
         address, failure = next(iter(failures.items()))
         text = f"{len(failures)} of {len(answers)} addresses fail, {address}: {failure.message}"
         return Verdict(WARNING, text, value=slowest, error_kind=failure.kind)
-    return grade(slowest, limits, f"federation answered at {len(good)} of {len(answers)} addresses, the slowest in {slowest:.0f} ms")
+    return grade(
+        slowest,
+        limits,
+        f"federation answered at {len(good)} of {len(answers)} addresses, the slowest in {slowest:.0f} ms",
+    )
 
 
 def _judge_keys(facts: Facts, limits: Limits) -> Verdict:
+    if _not_served(facts):
+        return Verdict(WARNING, f"{facts['keys'].url} answered 404: federation is not served by this build or route")
     document, name = _key_document(facts), facts["server_name"]
     if document["server_name"] != name:
         return Verdict(CRITICAL, f"the keys are those of {document['server_name']}, expected {name}")
@@ -95,11 +102,19 @@ def _judge_keys(facts: Facts, limits: Limits) -> Verdict:
 
 
 def _judge_signature(facts: Facts, limits: Limits) -> Verdict:
+    if _not_served(facts):
+        return skipped("federation is not served, so there is no key document")
     document = _key_document(facts)
     good, bad = verify_own_signatures(document)
     if bad or not good:
         return Verdict(CRITICAL, f"the key document is not signed by its own keys ({', '.join(bad) or 'no signature'})")
     return Verdict(OK, f"the key document is signed by {', '.join(good)}")
+
+
+def _not_served(facts: Facts) -> bool:
+    """Say whether nothing of federation is there. Keys alone that are not there are a fault."""
+    answers: list[Response | ProbeFailure] = [facts["keys"], *facts["answers"].values()]
+    return all(not isinstance(answer, ProbeFailure) and answer.status == NOT_SERVED for answer in answers)
 
 
 def _key_document(facts: Facts) -> dict[str, t.Any]:
@@ -145,10 +160,24 @@ def _decode(text: str) -> bytes:
 
 CHECKS = (
     Check("delegation", "the server name leads where it should", _judge_delegation, gate=True),
-    Check("federation_version", "the federation API answers at each address", _judge_version,
-          unit="ms", warning=100, gate=True),
-    Check("federation_keys", "the signing keys are this server's and still valid", _judge_keys,
-          unit="s", warning=3600, critical=0, gate=True, below=True),
+    Check(
+        "federation_version",
+        "the federation API answers at each address",
+        _judge_version,
+        unit="ms",
+        warning=100,
+        gate=True,
+    ),
+    Check(
+        "federation_keys",
+        "the signing keys are this server's and still valid",
+        _judge_keys,
+        unit="s",
+        warning=3600,
+        critical=0,
+        gate=True,
+        below=True,
+    ),
     Check("federation_signature", "the key document is signed by its own keys", _judge_signature),
 )
 
@@ -177,27 +206,42 @@ def _observe(name: str, http: HttpClient, deadline: Deadline) -> Facts:
         addresses = _net.resolve(*http.endpoint(found.host, found.port))
     except ProbeFailure as failure:
         why = found.trouble or failure
-        raise ProbeFailure(why.kind, "; and without it: ".join(dict.fromkeys((why.message, failure.message)))) from failure
+        raise ProbeFailure(
+            why.kind, "; and without it: ".join(dict.fromkeys((why.message, failure.message)))
+        ) from failure
     # One silent address may use up its share of the time, not that of the others.
     share = deadline.remaining() / (len(addresses) + 1)
 
     def ask(address: _net.Address, path: str) -> Response | ProbeFailure:
-        return _ask(http, base, address, path, deadline.within(share))
+        return _ask(http, base + path, found.host_header, address, deadline.within(share))
 
-    answers = {str(address): ask(address, "/_matrix/federation/v1/version") for address in addresses}
+    answers = {str(address): _with_version(ask(address, "/_matrix/federation/v1/version")) for address in addresses}
     answering = (address for address in addresses if not isinstance(answers[str(address)], ProbeFailure))
     keys = ask(next(answering, addresses[0]), "/_matrix/key/v2/server")
     return {"delegation": found, "answers": answers, "keys": keys}
 
 
-def _ask(http: HttpClient, base: str, address: _net.Address, path: str, deadline: Deadline) -> Response | ProbeFailure:
+def _ask(http: HttpClient, url: str, host: str, address: _net.Address, deadline: Deadline) -> Response | ProbeFailure:
     """Return an answer or the failure: one bad address must not hide another."""
     try:
-        response = http.request("GET", base + path, deadline, address=address)
+        response = http.request("GET", url, deadline, address=address, host=host)
     except ProbeFailure as failure:
         return failure
-    if response.status in (401, 403):
-        return ProbeFailure(AUTH, f"{response.url} answered {response.status} ({response.matrix_error()})")
-    if response.status >= 500:
-        return ProbeFailure(REFUSED, f"{response.url} answered {response.status} ({response.matrix_error()})")
-    return response
+    if response.status in (200, NOT_SERVED):
+        return response
+    kind = AUTH if response.status in (401, 403) else REFUSED
+    return ProbeFailure(kind, f"{response.url} answered {response.status} ({response.matrix_error()})")
+
+
+def _with_version(answer: Response | ProbeFailure) -> Response | ProbeFailure:
+    """Return an answer that tells a version: some other web server says 200 as well."""
+    if isinstance(answer, ProbeFailure) or answer.status == NOT_SERVED:
+        return answer
+    try:
+        if isinstance(answer.json()["server"]["version"], str):
+            return answer
+    except ProbeFailure as failure:
+        return failure
+    except (KeyError, TypeError):
+        pass
+    return ProbeFailure(PARSE, f"{answer.url} tells no version: {answer.excerpt()}")

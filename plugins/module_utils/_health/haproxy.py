@@ -94,7 +94,11 @@ def _judge_backend_queue(name: str, queued: int | None, limits: Limits) -> Verdi
 
 def _judge_sessions(facts: Facts, limits: Limits) -> list[Verdict]:
     verdicts = [_judge_limit(row, limits) for row in facts["rows"] if row["svname"] == "FRONTEND"]
-    process = {"scur": facts["info"].get("CurrConns", ""), "slim": facts["info"].get("Maxconn", ""), "pxname": "process"}
+    process = {
+        "scur": facts["info"].get("CurrConns", ""),
+        "slim": facts["info"].get("Maxconn", ""),
+        "pxname": "process",
+    }
     return [*verdicts, _judge_limit(process, limits)]
 
 
@@ -109,11 +113,22 @@ def _judge_limit(row: dict[str, str], limits: Limits) -> Verdict:
 
 
 CHECKS = (
-    Check("haproxy_servers", "servers that are up in each backend, against what is expected", _judge_servers,
-          unit="count", gate=True),
+    Check(
+        "haproxy_servers",
+        "servers that are up in each backend, against what is expected",
+        _judge_servers,
+        unit="count",
+        gate=True,
+    ),
     Check("haproxy_queue", "requests that wait for a server", _judge_queue, unit="count", warning=1, critical=100),
-    Check("haproxy_sessions", "share of each frontend's and the process's session limit", _judge_sessions,
-          unit="%", warning=80, critical=95),
+    Check(
+        "haproxy_sessions",
+        "share of each frontend's and the process's session limit",
+        _judge_sessions,
+        unit="%",
+        warning=80,
+        critical=95,
+    ),
 )
 
 

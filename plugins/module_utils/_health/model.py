@@ -55,7 +55,7 @@ class Verdict:
     skipped_reason: str | None = None
 
 
-Judge = t.Callable[[Facts, Limits], t.Union[Verdict, t.List[Verdict]]]
+Judge = t.Callable[[Facts, Limits], t.Union[Verdict, list[Verdict]]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Skip:
     reason: str
 
 
-Plan = t.List[t.Union[Probe, Skip]]
+Plan = list[t.Union[Probe, Skip]]
 
 
 @dataclass(frozen=True)

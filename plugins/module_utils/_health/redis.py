@@ -65,7 +65,9 @@ def _judge_role(facts: Facts, limits: Limits) -> Verdict:
         hint = ": writes are refused" if role == "replica" else ": it takes writes that nobody expects there"
         return Verdict(CRITICAL, f"Redis at {name} is a {role}, expected a {facts['role']}{hint}")
     if role == "master":
-        return Verdict(OK, f"Redis at {name} is the master, with {info.get('connected_slaves', '0')} replicas connected")
+        return Verdict(
+            OK, f"Redis at {name} is the master, with {info.get('connected_slaves', '0')} replicas connected"
+        )
     if _told(facts, "master_link_status") != "up":
         # -1 where there was no link since it started.
         down = float(info.get("master_link_down_since_seconds", -1))
@@ -83,7 +85,9 @@ def _judge_memory(facts: Facts, limits: Limits) -> Verdict:
     share = 100 * used / limit
     policy = info.get("maxmemory_policy", "unknown")
     return grade(
-        share, limits, f"Redis at {name} uses {human_bytes(used)} of {human_bytes(limit)} ({share:.0f} %), policy {policy}"
+        share,
+        limits,
+        f"Redis at {name} uses {human_bytes(used)} of {human_bytes(limit)} ({share:.0f} %), policy {policy}",
     )
 
 
@@ -121,17 +125,27 @@ def _judge_persistence(facts: Facts, limits: Limits) -> Verdict:
     return Verdict(OK, f"Redis at {name}: no write to disk has failed")
 
 
-PING = Check(
-    "redis_ping", "Redis answers PING after login", _judge_ping, unit="ms", warning=10, gate=True
-)
+PING = Check("redis_ping", "Redis answers PING after login", _judge_ping, unit="ms", warning=10, gate=True)
 CHECKS = (
     PING,
-    Check("redis_role", "Redis is master or replica as expected, and a replica hears its master", _judge_role,
-          unit="s", warning=15, critical=60),
+    Check(
+        "redis_role",
+        "Redis is master or replica as expected, and a replica hears its master",
+        _judge_role,
+        unit="s",
+        warning=15,
+        critical=60,
+    ),
     Check("redis_memory", "share of maxmemory in use", _judge_memory, unit="%", warning=80, critical=90),
     Check("redis_evictions", "keys evicted since the last report", _judge_evictions, unit="count", warning=1),
-    Check("redis_rejected_connections", "connections rejected since the last report", _judge_rejections,
-          unit="count", warning=1, critical=100),
+    Check(
+        "redis_rejected_connections",
+        "connections rejected since the last report",
+        _judge_rejections,
+        unit="count",
+        warning=1,
+        critical=100,
+    ),
     Check("redis_persistence", "the last snapshot and append-only write were good", _judge_persistence),
 )
 
