@@ -171,7 +171,10 @@ def web(handle: Callable[[Request], bytes]) -> Script:
 
     def script(sock: socket.socket, server: Server) -> None:
         with sock.makefile("rb") as reader:
-            method, path, _version = reader.readline().decode().split()
+            line = reader.readline().decode()
+            if not line:
+                return
+            method, path, _version = line.split()
             headers = {}
             while line := reader.readline().decode().strip():
                 name, _colon, value = line.partition(":")
