@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import difflib
 import math
+import ssl
 import time
 import typing as t
 
@@ -56,6 +57,7 @@ SECRETS = {
     "postgresql": ("password",),
     "redis": ("password",),
 }
+LONGEST_SECRET = 4096
 TRUST_FILES = (None, "postgresql", "redis")
 
 
@@ -150,13 +152,18 @@ def _select(plan: Plan, wanted: list[str] | None, skips: dict[str, str]) -> Plan
 
 def _secret_from(path: str) -> str:
     with open(path, encoding="utf-8") as file:
-        secret = file.read(4096).strip()
+        secret = file.read(LONGEST_SECRET + 1).strip()
     if not secret:
         raise ValueError("the file is empty")
+    if len(secret) > LONGEST_SECRET:
+        raise ValueError(f"it is longer than {LONGEST_SECRET} letters, so it holds something else")
     return secret
 
 
 def _errors(options: Options) -> t.Iterator[str]:
+    for name in ("deployment", "profile"):
+        if not options[name].strip():
+            yield f"{name}: it is empty; give the name that is to stand in the report"
     for name in ("deadline", "timeout", "retry_delay"):
         yield from seconds_errors(name, options[name])
     if options["retries"] < 0:
@@ -239,13 +246,11 @@ def _trust_errors(options: Options, prefix: str) -> t.Iterator[str]:
     if not path:
         return
     try:
-        with open(path, "rb") as file:
-            head = file.read(1024 * 1024)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        yield f"{prefix}ca_file: {path} holds no PEM certificate that can be read; give a file with the authorities"
     except OSError as error:
-        yield f"{prefix}ca_file: {path} cannot be read: {error.strerror}"
-        return
-    if b"-----BEGIN CERTIFICATE-----" not in head:
-        yield f"{prefix}ca_file: {path} holds no PEM certificate"
+        yield f"{prefix}ca_file: {path} cannot be read: {error.strerror}; give a file with the authorities"
 
 
 def _baseline(document: dict[str, t.Any] | None) -> Baseline | None:
