@@ -70,22 +70,28 @@ class OptionErrors(Exception):
 
 
 def read_secrets(options: Options) -> list[str]:
-    """Fill every secret that is given as a file; return all secrets. Raise OptionErrors."""
-    errors, secrets = [], []
+    """Fill every secret that is given as a file; return all secrets.
+
+    Raise OptionErrors, and fill none then: the caller learns too late what to hide.
+    """
+    errors, secrets, found = [], [], []
     for scope, names in SECRETS.items():
         given = options.get(scope) or {}
         for name in names:
             path = given.get(f"{name}_file")
             if path:
                 try:
-                    given[name] = _secret_from(path)
+                    found.append((given, name, _secret_from(path)))
                 except (OSError, ValueError) as error:
                     why = getattr(error, "strerror", None) or error
                     errors.append(f"{scope}.{name}_file: {path} cannot be read: {why}")
-            if given.get(name):
+            elif given.get(name):
                 secrets.append(given[name])
     if errors:
         raise OptionErrors(errors)
+    for given, name, secret in found:
+        given[name] = secret
+        secrets.append(secret)
     return secrets
 
 

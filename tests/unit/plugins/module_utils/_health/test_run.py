@@ -287,6 +287,17 @@ def test_secret_file_that_is_a_directory_is_refused() -> None:
         run.read_secrets(options(postgresql={"password_file": "/", "user": "u", "database": "d"}))
 
 
+def test_no_secret_is_filled_in_when_another_cannot_be_read(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("syt_secret")
+    files = {"sender_token_file": str(path), "reader_token_file": "/nonexistent/token"}
+    given = options(homeserver={"public_url": "http://m", **files})
+    with pytest.raises(run.OptionErrors):
+        run.read_secrets(given)
+    # The caller could not hide it.
+    assert "syt_secret" not in str(given)
+
+
 def test_every_secret_file_that_cannot_be_read_is_named() -> None:
     files = {"sender_token_file": "/nonexistent/1", "reader_token_file": "/nonexistent/2"}
     with pytest.raises(run.OptionErrors) as caught:
