@@ -332,7 +332,7 @@ def _remove_user(lab: Lab) -> None:
 
 def _as_root(program: str, arguments: list[str]) -> None:
     # Another lab may hold the lock on the password file for a moment.
-    for _ in range(20):
+    for dummy in range(20):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return

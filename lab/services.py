@@ -262,7 +262,7 @@ def thaw(lab: Lab, service: Service) -> None:
 
 def kill(find: Callable[[], list[Process]]) -> list[Process]:
     """The last resort; SIGKILL ends a stopped process too, SIGCONT lets it be reaped at once."""
-    for _ in range(50):
+    for dummy in range(50):
         found = find()
         if not found:
             return []

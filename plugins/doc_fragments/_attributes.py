@@ -16,7 +16,7 @@ attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description: Can run in C(check_mode) and predict the changed status without modifying the target.
   idempotent:
     description: When run twice with the same arguments outside check mode, the second run reports no change.
   action_group:

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: matrixon_report_publish
 short_description: Publish what the hosts of a play returned
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Works out the verdict of a fleet from the reports of its hosts and writes it on the controller,
     as JSON, as one self-contained HTML page, as the last report of each host, and as a history of runs.

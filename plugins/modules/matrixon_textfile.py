@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: matrixon_textfile
 short_description: Write metrics for the textfile collector of the Prometheus node exporter
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Writes a C(.prom) file so that the node exporter sees either the old one or the new one, whole and readable.
   - The text is written beside it under a name that ends in C(.tmp), given its mode, and then renamed.

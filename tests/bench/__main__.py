@@ -94,7 +94,7 @@ def play(hosts: pathlib.Path, playbook: pathlib.Path) -> float:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started
     if done.returncode != 0:
-        raise SystemExit(f"{playbook.name} failed:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        raise SystemExit(f"{playbook.name} failed:\n{done.stdout[:6000]}{done.stderr[-1000:]}")
     return seconds
 
 

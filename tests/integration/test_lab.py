@@ -90,7 +90,7 @@ def of_lab(name: str) -> dict[int, tuple[str, int, int, str]]:
     """Processes that name the lab's directory, and their children."""
     table = everyone()
     mine = {pid: row for pid, row in table.items() if f"{directory(name)}/" in row[0]}
-    for _ in range(3):
+    for dummy in range(3):
         mine.update({pid: row for pid, row in table.items() if row[2] in mine})
     return {pid: row for pid, row in mine.items() if str(CLI) not in row[0]}
 
@@ -138,7 +138,7 @@ def two_labs():
     ]
     try:
         for name, process in zip(names, running, strict=True):
-            _, errors = process.communicate(timeout=600)
+            dummy, errors = process.communicate(timeout=600)
             assert process.returncode == 0, f"{name}: {errors.decode()}"
         yield names
     finally:

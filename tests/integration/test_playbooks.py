@@ -155,10 +155,30 @@ def test_secrets_are_in_no_output(lab: t.Any, play: t.Callable[..., Run]) -> Non
         assert not any(secret in text for text in texts), path.name
 
 
+def test_ten_line_inventory_is_enough(play: t.Callable[..., Run], tmp_path: pathlib.Path) -> None:
+    # Nothing but the required: every default of the roles has to hold by itself.
+    for profile in ("matrixon", "synapse"):
+        (tmp_path / "small").mkdir(exist_ok=True)
+        hosts = tmp_path / "small/hosts.json"
+        values = {"matrixon_server_name": "example.com", "matrixon_profile": profile, "ansible_connection": "local"}
+        groups = {name: {"hosts": {"one": None}} for name in ("homeserver", "postgresql", "redis")}
+        hosts.write_text(json.dumps({"all": {"vars": values, "children": groups}}))
+        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(hosts)]
+        command += [str(ROOT / "playbooks/health.yml"), "-e", f"matrixon_report_dir={tmp_path}/reports"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert "Publish the reports of the fleet" in done.stdout, done.stdout + done.stderr
+        report = json.loads((tmp_path / "reports/hosts/health-one.json").read_text())
+        assert report["profile"] == profile
+        assert "[WARNING]" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"matrixon_profile": "dendrite"}, "value of matrixon_profile must be one of: matrixon, synapse"),
+        (
+            {"matrixon_profile": "dendrite"},
+            "matrixon_profile: 'dendrite' is not a profile; known are matrixon, synapse",
+        ),
         (
             {"matrixon_public_url": "matrix.example.com"},
             "matrixon_public_url: 'matrix.example.com' is not a URL; write",

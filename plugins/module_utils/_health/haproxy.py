@@ -73,7 +73,7 @@ def _all_backends(rows: list[dict[str, str]]) -> list[dict[str, t.Any]]:
     """Return every backend with servers, expecting all of them."""
     counts: dict[str, int] = {}
     for row in rows:
-        if row["svname"] not in ("FRONTEND", "BACKEND") and row.get("type") == "2":
+        if row.get("type") == "2":
             counts[row["pxname"]] = counts.get(row["pxname"], 0) + 1
     return [{"name": name, "expected": number} for name, number in counts.items()]
 

@@ -83,7 +83,10 @@ RULES: dict[str, tuple[str, Any, dict, str, str, str]] = {
     "1: an IPv6 address": ("[fd00::5]", None, {}, "[fd00::5]:8448", "fd00::5", "[fd00::5]"),
     "1: an IPv6 address with a port": ("[fd00::5]:443", None, {}, "[fd00::5]:443", "fd00::5", "[fd00::5]:443"),
     "2: a port of its own": ("example.test:8000", None, {}, "example.test:8000", "example.test", "example.test:8000"),
-    "3.1: well-known with an address": ("example.test", says("10.0.0.5"), {}, "10.0.0.5:8448", "10.0.0.5", "10.0.0.5"),
+    "3.1: well-known with an address": (
+        *("example.test", says("10.0.0.5"), {FED + "10.0.0.5": Srv("never.test", 1)}),
+        *("10.0.0.5:8448", "10.0.0.5", "10.0.0.5"),
+    ),
     "3.1: well-known with address and port": (
         *("example.test", says("10.0.0.5:443"), {}),
         *("10.0.0.5:443", "10.0.0.5", "10.0.0.5:443"),
@@ -179,6 +182,22 @@ def test_redirect_is_followed_to(hops: list[str]) -> None:
     way = [URL, *hops]
     answers = {url: goes_to(after) for url, after in zip(way, way[1:], strict=False)}
     assert str(find("example.test", {**answers, way[-1]: says("m.test:443")})) == "m.test:443"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_kind_of_redirect_is_followed(status: int) -> None:
+    answers = {URL: (status, "moved", "https://w.test/x"), "https://w.test/x": says("m.test:443")}
+    assert str(find("example.test", answers)) == "m.test:443"
+
+
+def test_redirects_are_not_followed_without_end_and_a_file_is_read_once() -> None:
+    way = [f"https://h{number}.test/x" for number in range(9)]
+    http = Http({URL: goes_to(way[0]), **{url: goes_to(after) for url, after in zip(way, way[1:], strict=False)}})
+    found = discover("example.test", http, lambda *_args: None, Deadline(5))  # type: ignore[arg-type]
+    assert found.trouble is not None and len(http.asked) == 5
+    http = Http({URL: says("m.test:443")})
+    discover("example.test", http, lambda *_args: None, Deadline(5))  # type: ignore[arg-type]
+    assert http.asked == [URL]
 
 
 def test_relative_redirect_stays_at_its_host() -> None:

@@ -47,7 +47,8 @@ def test_answer_is_no_table_when_it_is(text: str) -> None:
 
 
 def test_info_is_read_as_pairs() -> None:
-    assert _haproxy.parse_info("Name: HAProxy\nVersion: 3.0.11\nUptime: 0d 0h01m12s\nMaxconn: 2000\n\n") == {
+    assert _haproxy.parse_info("Name: HAProxy\nVersion: 3.0.11\nUptime: 0d 0h01m12s\nMaxconn: 2000\nNode: a:b\n\n") == {
+        "Node": "a:b",
         "Name": "HAProxy",
         "Version": "3.0.11",
         "Uptime": "0d 0h01m12s",

@@ -93,7 +93,16 @@ def test_versions_without_a_version_are_none(versions: Any) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(401, AUTH), (403, AUTH), (400, REFUSED), (404, REFUSED), (429, REFUSED), (502, REFUSED), (302, REFUSED)],
+    [
+        (401, AUTH),
+        (403, AUTH),
+        (400, REFUSED),
+        (404, REFUSED),
+        (429, REFUSED),
+        (502, REFUSED),
+        (300, REFUSED),
+        (302, REFUSED),
+    ],
 )
 @call_each
 def test_refusal_tells_status_and_reason_and_no_token_to(

@@ -17,7 +17,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
 from ansible_collections.matrixon.ops.plugins.module_utils._redis import RedisError, RedisServer, Session, parse_info
 
 PASSWORD = "s3cret-redis"
-INFO = "# Server\r\nredis_version:8.0.2\r\nrun_id:abc\r\n\r\n# Keyspace\r\ndb0:keys=1,expires=0\r\nempty:\r\n"
+INFO = "# Server: it\r\nredis_version:8.0.2\r\nrun_id:abc\r\n\r\n# Keyspace\r\nlink:a:b\r\nempty:\r\n"
 GOOD = {"AUTH": b"+OK\r\n", "PING": b"+PONG\r\n", "INFO": servers.bulk(INFO)}
 
 
@@ -36,7 +36,7 @@ def talk(redis: RedisServer, seconds: float = 5) -> dict[str, str]:
 
 def test_info_is_read_as_pairs() -> None:
     found = parse_info(INFO)
-    assert found == {"redis_version": "8.0.2", "run_id": "abc", "db0": "keys=1,expires=0", "empty": ""}
+    assert found == {"redis_version": "8.0.2", "run_id": "abc", "link": "a:b", "empty": ""}
 
 
 LOGINS = {
@@ -52,6 +52,10 @@ def test_session_logs_in(serve, options: dict[str, str], asked: list[list[str]])
     server = serve(servers.redis(GOOD))
     assert talk(server_at(server, **options))["redis_version"] == "8.0.2"
     assert server.requests == asked
+
+
+def test_reply_may_be_a_line_or_a_text(serve) -> None:
+    assert talk(server_at(serve(servers.redis({**GOOD, "PING": servers.bulk("PONG")}))))["run_id"] == "abc"
 
 
 def test_unix_socket_is_spoken_to(serve, tmp_path) -> None:
@@ -110,7 +114,8 @@ BROKEN = {
     "a size that is none": (servers.say(b"$many\r\n"), PARSE, "Redis protocol"),
     "a size beyond reason": (servers.say(b"$99999999999\r\n"), PARSE, "Redis protocol"),
     "a line cut short": (servers.say(b"+PON"), PARSE, "Redis protocol"),
-    "a text cut short": (servers.say(b"$100\r\nredis_version:8"), PARSE, "cut short"),
+    "a text cut short": (servers.say(b"$4\r\nPONG\r"), PARSE, "cut short"),
+    "another kind of reply": (servers.say(b":4\r\nPONG\r\n"), PARSE, "Redis protocol"),
     "nothing, and closes": (servers.hang_up, REFUSED, "closed"),
     "nothing, and resets": (servers.reset, REFUSED, "cut"),
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +24,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Skip,
     Verdict,
     grade,
+    human_bytes,
+    human_seconds,
     skipped,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts, ProbeFailure
@@ -228,7 +233,7 @@ def test_heavy_probe_lets_the_light_ones_go_first() -> None:
 
     def noting(name: str) -> Callable[[Deadline], Facts]:
         def run_one(_deadline: Deadline) -> Facts:
-            time.sleep(0.01)
+            time.sleep(0.03 if name == "light" else 0)
             order.append(name)
             return {"value": 1}
 
@@ -236,6 +241,24 @@ def test_heavy_probe_lets_the_light_ones_go_first() -> None:
 
     run(probe(noting("heavy"), heavy=True), probe(noting("light")))
     assert order == ["light", "heavy"]
+
+
+def test_heavy_probe_does_not_wait_long_for_a_light_one_that_hangs(hang) -> None:
+    results = run(probe(hang), probe(lambda deadline: {"value": deadline.remaining()}, heavy=True), seconds=0.4).results
+    assert results[1].value is not None and results[1].value > 0.2
+
+
+def test_probe_that_is_left_behind_does_not_keep_the_program_from_ending() -> None:
+    program = (
+        "import time; from ansible_collections.matrixon.ops.plugins.module_utils._health import engine, model; "
+        "from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline; "
+        "print(engine.execute([model.Probe('db1', (), lambda _: time.sleep(9))], engine.Policy(), Deadline(0.1)))"
+    )
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=path, capture_output=True, text=True, timeout=5, check=True
+    )
+    assert done.stdout.startswith("Outcome")
 
 
 @pytest.mark.parametrize(
@@ -290,6 +313,10 @@ def test_value_that_was_not_measured_is_none_and_has_no_unit() -> None:
     assert result.value is None and result.unit is None and "value" not in result.as_dict()
 
 
+def test_value_is_rounded_for_the_report() -> None:
+    assert only(run(probe(finding(1.23456)))).value == 1.235
+
+
 def test_value_of_zero_stays_zero() -> None:
     assert only(run(probe(finding(0)))).as_dict()["value"] == 0
 
@@ -319,6 +346,20 @@ def test_probe_that_is_well_is_asked_once_and_has_no_history() -> None:
 def test_skipped_check_calls_for_no_second_attempt() -> None:
     check = Check("look", "", lambda _facts, _limits: skipped("nothing there"))
     assert only(run(probe(in_turn(5), check), retries=3, retry_delay=0.001)).attempts == ()
+
+
+def test_attempt_in_which_a_check_was_skipped_is_none() -> None:
+    def judge(facts: Facts, _limits: Limits) -> Verdict:
+        return skipped("not yet") if facts["value"] > 20 else Verdict(OK, "fine")
+
+    results = run(probe(in_turn(25, 5), GATE, Check("late", "", judge)), retries=1, retry_delay=0.001).results
+    assert [attempt["status"] for attempt in results[1].attempts] == [OK]
+
+
+def test_time_passes_between_two_attempts() -> None:
+    started = time.monotonic()
+    run(probe(in_turn(25, 5)), retries=1, retry_delay=0.1)
+    assert time.monotonic() - started >= 0.1
 
 
 def test_every_check_of_a_probe_has_its_own_history() -> None:
@@ -356,6 +397,13 @@ def test_facts_of_all_probes_are_merged() -> None:
     }
 
 
+@pytest.mark.parametrize(("first", "second"), [({"b": 1}, 2), (2, {"b": 1}), (1, 2)])
+def test_later_fact_stands_where_two_do_not_fit(first: object, second: object) -> None:
+    facts = {"a": first}
+    engine.merge(facts, {"a": second})
+    assert facts == {"a": second}
+
+
 def test_facts_seen_before_a_failure_are_kept() -> None:
     def run_one(_deadline: Deadline) -> Facts:
         raise ProbeFailure("timeout", "too late", {"report": {"versions": {"redis": "8.0"}}})
@@ -369,3 +417,19 @@ def test_baseline_is_read_by_path_and_what_it_lacks_is_none() -> None:
     assert (context.before("redis", "a"), context.seconds_since_baseline) == (1, 300)
     assert context.before("redis", "b") is context.before("redis", "a", "x") is context.before("haproxy") is None
     assert Context(NOW).before("redis") is Context(NOW).seconds_since_baseline is None
+
+
+SIZES = {0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 5 * 1024**3: "5.0 GiB", 1024**5: "1024.0 TiB"}
+
+
+@pytest.mark.parametrize(("size", "words"), SIZES.items())
+def test_bytes_are_told_as_people_read_them(size: float, words: str) -> None:
+    assert human_bytes(size) == words
+
+
+SPANS = {0.25: "0.25 s", 119: "119 s", 120: "2 min", 7199: "120 min", 7200: "2.0 h", 172799: "48.0 h", 172800: "2.0 d"}
+
+
+@pytest.mark.parametrize(("seconds", "words"), SPANS.items())
+def test_spans_of_time_are_told_as_people_read_them(seconds: float, words: str) -> None:
+    assert human_seconds(seconds) == words

@@ -324,6 +324,17 @@ def test_federation_is_critical_behind(site: Site, script: servers.Script) -> No
     assert statuses(site.check()) == [OK, CRITICAL, CRITICAL, UNKNOWN]
 
 
+def test_federation_that_is_not_served_is_told_from_a_fault(site: Site) -> None:
+    site.at(f"{NAME}:8448", NAME, servers.pages({}))
+    assert statuses(site.check()) == [OK, WARNING, WARNING, SKIPPED]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_closed_door_is_unknown(site: Site, status: int) -> None:
+    site.at(f"{NAME}:8448", NAME, servers.web(lambda _request: servers.http_answer({}, status)))
+    assert statuses(site.check()) == [OK, UNKNOWN, UNKNOWN, UNKNOWN]
+
+
 def test_broken_well_known_is_a_warning_for_the_delegation_alone(site: Site) -> None:
     site.web(servers.http_answer(b"<html>", 200, "text/html"))
     site.at(f"{NAME}:8448", NAME, servers.pages(FEDERATION))

@@ -206,4 +206,5 @@ def test_options_are_refused_with(backends: list[dict[str, Any]], words: str) ->
 
 
 def test_good_options_are_not_refused() -> None:
-    assert list(haproxy.validate({"socket": "/run/haproxy.sock", "backends": expecting(3, 3)})) == []
+    for backends in (expecting(3, 3), expecting(3, 1), expecting(1)):
+        assert list(haproxy.validate({"socket": "/run/haproxy.sock", "backends": backends})) == []

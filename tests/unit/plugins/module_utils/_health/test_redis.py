@@ -45,9 +45,9 @@ MASTER = {
 REPLICA = {**MASTER, "role": "slave", "master_link_status": "up", "master_last_io_seconds_ago": "3"}
 
 
-def info(start: dict[str, str] = MASTER, **changes: str | None) -> dict[str, str]:
+def info(start: dict[str, str] | None = None, **changes: str | None) -> dict[str, str]:
     """Return an INFO with some values changed, or taken away where they are None."""
-    return {key: value for key, value in {**start, **changes}.items() if value is not None}
+    return {key: value for key, value in {**(start or MASTER), **changes}.items() if value is not None}
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ ROLES = {
     "a replica where a master is expected": (info(REPLICA), "master", CRITICAL, "writes are refused"),
     "a master where a replica is expected": (info(), "replica", CRITICAL, "takes writes"),
     "a link that is down": (info(DOWN, master_link_down_since_seconds="90"), "replica", CRITICAL, "for 90 s"),
+    "a link that fell just now": (info(DOWN, master_link_down_since_seconds="0"), "replica", CRITICAL, "for 0 s"),
     "a link that never was": (info(DOWN, master_link_down_since_seconds="-1"), "replica", CRITICAL, "since it started"),
     "silence below the warning": (info(REPLICA, master_last_io_seconds_ago="14"), "replica", OK, "14 s ago"),
     "silence at the warning": (info(REPLICA, master_last_io_seconds_ago="15"), "replica", WARNING, "15 s ago"),
@@ -124,6 +125,7 @@ EVICTIONS = {
     "growth": ("13", SAME, WARNING, 3, "3 keys evicted for want of memory since the last report"),
     "no growth of a counter that is not 0": ("10", SAME, OK, 0, "0 keys"),
     "a restart": ("2", {**SAME, "run_id": "ffff"}, WARNING, 2, "since it started 2.0 h ago"),
+    "growth by one": ("11", SAME, WARNING, 1, "1 keys evicted"),
     "a counter that was reset": ("0", SAME, OK, 0, "since its counters were reset"),
     "growth after a reset": ("4", SAME, WARNING, 4, "since its counters were reset"),
 }
@@ -142,6 +144,7 @@ def test_eviction_is_never_critical_by_default(look) -> None:
 PERSISTENCE = {
     "everything written": ({}, OK, "no write to disk has failed"),
     "no append-only file": ({"aof_enabled": "0", "aof_last_write_status": "err"}, OK, "no write"),
+    "no append-only file any more": ({"aof_enabled": "0", "aof_last_bgrewrite_status": "err"}, OK, "no write"),
     "a failed snapshot": ({"rdb_last_bgsave_status": "err"}, CRITICAL, "failed its last snapshot"),
     "a failed append": ({"aof_last_write_status": "err"}, CRITICAL, "could not write"),
     "a failed rewrite": ({"aof_last_bgrewrite_status": "err"}, WARNING, "could not rewrite"),
@@ -242,4 +245,15 @@ def test_options_are_refused_with(changes: dict[str, Any], words: str) -> None:
 
 def test_port_does_not_matter_beside_a_socket() -> None:
     assert list(redis.validate(options(port=0, socket="/run/redis.sock"))) == []
-    assert list(redis.validate(options())) == []
+    assert list(redis.validate(options(user="mon", password="s3cret"))) == list(redis.validate(options())) == []
+
+
+def test_ping_is_timed_in_milliseconds(clock) -> None:
+    class Slow:
+        def call(self, *_words: str) -> str:
+            clock.now += 0.25
+            return "PONG"
+
+    deadline = Deadline(5, clock)
+    clock.now += 1
+    assert redis._ping(Slow(), deadline) == pytest.approx(250)  # type: ignore[arg-type]

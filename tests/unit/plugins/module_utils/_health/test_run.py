@@ -155,6 +155,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "connect_to from no port": ({"connect_to": {"m.test": "a:1"}}, "connect_to: 'm.test' is not host:port"),
     "connect_to to no port": ({"connect_to": {"m.test:1": "a"}}, "connect_to.m.test:1: 'a' is not host:port"),
+    "connect_to to a port in words": ({"connect_to": {"m.test:1": "a:http"}}, "connect_to.m.test:1: 'a:http' is not"),
     "connect_to to port 0": ({"connect_to": {"m.test:1": "a:0"}}, "connect_to.m.test:1: 0 is not a port"),
     "connect_to to a number": ({"connect_to": {"m.test:1": 8448}}, "connect_to.m.test:1: '8448' is not host:port"),
     "a missing ca_file": (
@@ -230,6 +231,13 @@ def test_ca_file_that_is_good_is_not_refused(contacted: list[str], ca_file: str)
     assert check(redis={"ca_file": ca_file}, ca_file=ca_file).checks
 
 
+def test_outermost_values_are_good(contacted: list[str]) -> None:
+    ends = {"a.test:1": "b.test:65535"}
+    check(redis={"port": 65535}, connect_to=ends, deadline=86400, thresholds={"federation_keys": {"critical": 3600}})
+    assert contacted
+    assert errors(redis={}, deadline=86400.5)[0].startswith("deadline: 86400.5 is no time")
+
+
 GOOD_THRESHOLDS = {
     "numbers in text": ({"warning": "60", "critical": "75.5"}, (60, 75.5)),
     "one level": ({"warning": 60}, (60, 90)),
@@ -259,6 +267,12 @@ def test_secrets_are_read_from_their_files_without_the_line_end(tmp_path: pathli
     )
     assert sorted(run.read_secrets(given)) == [PASSWORD, "syt_inline"]
     assert given["redis"]["password"] == PASSWORD
+
+
+def test_secret_may_be_as_long_as_a_token_gets(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("x" * 4096)
+    assert run.read_secrets(options(redis={"password_file": str(path)})) == ["x" * 4096]
 
 
 SECRET_FILES: dict[str, tuple[Any, str]] = {
