@@ -27,7 +27,7 @@ setup: ## Make .venv, and the link under which Ansible finds the checkout
 system: ## Install the Debian packages of the tests, if they are missing
 	@$(PYTHON) tests/tools/system.py chromium=chromium promtool=prometheus shellcheck=shellcheck
 
-demo: setup ## Start the lab and run the operations guide against it
+demo: setup lab-up ## Start the lab and run the operations guide against it
 	ansible-playbook playbooks/demo.yml
 
 test: setup system ## Run every test: check, then the integration tests

@@ -484,7 +484,8 @@ def headline(fleet: Document) -> str:
         return f"{_all(total)} ok: {passed} passed"
     if not same:
         return f"{_all(total)} ok, but the fleet is not: {problems(fleet['checks'])[0]['message']}"
-    host = same[0]
+    # Where most could not be measured is nearest to the cause; the others feel it.
+    host = max(same, key=lambda host: host["counts"][UNKNOWN])
     found = problems(host["checks"])
     first = next((check for check in found if check["status"] == status), found[0] if found else None)
     reason = shorten(first["message"], 220) if first else "no check was executed"

@@ -103,6 +103,9 @@ def start_tls(
     except OSError as error:
         sock.close()
         raise failure_of(error, peer, deadline) from error
+    except ProbeFailure:
+        sock.close()
+        raise
 
 
 def failure_of(error: OSError, peer: str, deadline: Deadline) -> ProbeFailure:

@@ -169,7 +169,7 @@ def _result(check: Check, verdict: Verdict, target: str, limits: Limits, duratio
         status=verdict.status,
         message=verdict.message,
         value=None if verdict.value is None else round(verdict.value, 3),
-        unit=check.unit if verdict.value is not None else None,
+        unit=check.unit,
         warning=limits.warning,
         critical=limits.critical,
         error_kind=verdict.error_kind,

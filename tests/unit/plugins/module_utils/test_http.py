@@ -238,6 +238,23 @@ def test_given_address_is_asked_under_the_name_of_the_url(serve) -> None:
     assert answer.address == server.authority and server.requests[0].headers["host"] == "matrix.test"
 
 
+def test_host_header_may_be_another_than_the_url_s(serve) -> None:
+    server = serve(servers.pages({}))
+    HttpClient().request("GET", f"http://{server.authority}/x", Deadline(5), host="example.test")
+    assert server.requests[0].headers["host"] == "example.test"
+
+
+def test_answer_is_timed_from_the_request_on(serve, clock) -> None:
+    def slow(_request: servers.Request) -> bytes:
+        clock.now += 0.25
+        return servers.http_answer({})
+
+    deadline = Deadline(60, clock)
+    clock.now += 7
+    answer = HttpClient().request("GET", f"http://{serve(servers.web(slow)).authority}/x", deadline)
+    assert answer.elapsed_ms == pytest.approx(250)
+
+
 def test_name_that_does_not_resolve_is_a_dns_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_args: object, **_options: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

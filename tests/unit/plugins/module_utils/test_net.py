@@ -200,7 +200,18 @@ def test_tls_handshake_with_a_server_that_does_not_speak_it_is_a_tls_failure(ser
     sock = _net.connect("127.0.0.1", serve(servers.say(b"220 mail.test ESMTP\r\n")).port, deadline)
     with pytest.raises(ProbeFailure) as caught:
         _net.start_tls(sock, "matrix.test", ssl.create_default_context(), deadline)
-    assert caught.value.kind == TLS and "TLS failed" in caught.value.message
+    assert caught.value.kind == TLS and "TLS failed: " in caught.value.message
+    assert "_" not in caught.value.message and "[" not in caught.value.message
+
+
+def test_tls_handshake_after_the_deadline_is_not_begun_and_the_socket_closed(clock) -> None:
+    ours, theirs = socket.socketpair()
+    deadline = Deadline(1, clock)
+    clock.now += 1
+    with pytest.raises(ProbeFailure) as caught:
+        _net.start_tls(ours, "matrix.test", ssl.create_default_context(), deadline)
+    assert caught.value.kind == TIMEOUT and ours.fileno() == -1 and theirs.recv(1) == b""
+    theirs.close()
 
 
 DRIPPING_TLS = servers.drip(b"\x16\x03\x03\x10\x00", b"\x00")

@@ -149,7 +149,7 @@ def test_failed_probe_is_critical_for_the_gate_only_if_a_bad_fact_was_seen(kind:
     gate, detail = run(probe(failing(kind), GATE, DETAIL)).results
     assert (gate.status, gate.error_kind, gate.message) == (CRITICAL if kind in BAD else UNKNOWN, kind, "db1: no luck")
     assert (detail.status, detail.error_kind, detail.message) == (UNKNOWN, kind, "not measured: db1: no luck")
-    assert gate.value is detail.value is gate.unit is detail.unit is None
+    assert gate.value is None and detail.value is None
 
 
 @pytest.mark.parametrize("kind", _report.ERROR_KINDS)
@@ -308,9 +308,11 @@ def test_skip_of_a_judge_has_its_reason_too() -> None:
     assert (result.status, result.target, result.skipped_reason) == (SKIPPED, "/srv", "nothing to look at")
 
 
-def test_value_that_was_not_measured_is_none_and_has_no_unit() -> None:
-    result = only(run(probe(finding(1), Check("look", "", lambda _facts, _limits: Verdict(OK, "fine"), unit="ms"))))
-    assert result.value is None and result.unit is None and "value" not in result.as_dict()
+def test_value_that_was_not_measured_is_none_and_its_thresholds_keep_their_unit() -> None:
+    look = Check("look", "", lambda _facts, _limits: Verdict(OK, "fine"), unit="ms", warning=10)
+    result = only(run(probe(finding(1), look)))
+    assert result.value is None and "value" not in result.as_dict()
+    assert (result.warning, result.unit) == (10, "ms")
 
 
 def test_value_is_rounded_for_the_report() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import pathlib
 import sys
 import time
@@ -87,6 +88,8 @@ def test_good_homeserver_is_ok_in_all(serve) -> None:
         "versions": {"homeserver": "Synapse 1.163.2"},
         "canary": {"event_id": "$canary", "room_id": ROOM},
     }
+    (sent,) = (json.loads(request.body) for request in public.requests if request.method == "PUT")
+    assert sent["org.matrixon.canary"]["sent_ms"] == CONTEXT.now.timestamp() * 1000
     tokens = {request.headers.get("authorization") for request in main.requests}
     assert tokens == {None, "Bearer syt_reader"}
     assert all("syt_" not in request.path for server in (main, worker, public) for request in server.requests)
