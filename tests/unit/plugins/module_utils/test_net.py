@@ -171,6 +171,18 @@ def test_connection_that_is_reset_is_refused(serve) -> None:
     assert caught.value.kind == REFUSED and "cut" in caught.value.message
 
 
+def test_write_ends_at_the_total_deadline_when_the_peer_does_not_read(serve) -> None:
+    deadline = Deadline(0.3)
+    with stream_to(serve(servers.silent), deadline) as stream, pytest.raises(ProbeFailure) as caught:
+        stream.send(b"x" * 50_000_000)
+    assert caught.value.kind == TIMEOUT and deadline.elapsed() < 0.8
+
+
+def test_failure_to_connect_speaks_of_the_peer_if_there_is_a_name_for_it(closed_port: int) -> None:
+    with pytest.raises(ProbeFailure, match="^Redis at cache1: connection refused"):
+        _net.connect("127.0.0.1", closed_port, Deadline(5), "Redis at cache1")
+
+
 def test_stream_closes_its_socket() -> None:
     ours, theirs = socket.socketpair()
     _net.Stream(ours, "the peer", Deadline(5)).close()

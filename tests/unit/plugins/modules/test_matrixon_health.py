@@ -79,7 +79,7 @@ def test_module_runs_by_itself_and_ends_with_its_report(serve) -> None:
     result = json.loads(done.stdout)
     jsonschema.validate(result["report"], SCHEMA)
     assert (result["changed"], result["report"]["status"]) == (False, "ok") and "failed" not in result
-    assert result["msg"] == "ok: all 5 checks are good"
+    assert (result["msg"], result["report"]["target"]) == ("ok: all 5 checks are good", "db1")
 
 
 def test_module_ends_at_its_deadline_when_a_server_hangs(serve) -> None:
