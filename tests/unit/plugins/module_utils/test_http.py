@@ -170,7 +170,7 @@ DRIPPING = {
 def test_request_ends_at_its_total_deadline_when_the_server_sends(serve, script: servers.Script) -> None:
     server = serve(script)
     started = time.monotonic()
-    failure = failure_with(server, 0.4)
+    failure = failure_with(server, 0.25)
     assert failure.kind == TIMEOUT and server.authority in failure.message and TOKEN not in failure.message
     assert time.monotonic() - started < 0.9
 
