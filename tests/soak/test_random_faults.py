@@ -29,6 +29,22 @@ GATES = {
 BREAKS = {"stop": ("start", "refused"), "freeze": ("thaw", "timeout")}
 
 
+def recover(lab: t.Any) -> None:
+    """Wait for health, and help as an operator would where the homeserver does not find back by itself.
+
+    Workers that have lived through an outage of main and database may let sends hang
+    for minutes. The health check says so, truthfully; a restart ends it.
+    """
+    try:
+        lab.settle(45)
+    except AssertionError as error:
+        print(f"  not healthy by itself, restarting the homeserver: {error}"[:200], flush=True)
+        for verb, services in (("stop", ("worker2", "worker1", "main")), ("start", ("main", "worker1", "worker2"))):
+            for service in services:
+                lab(verb, service)
+        lab.settle(60)
+
+
 def test_no_verdict_is_better_than_the_truth(lab: t.Any) -> None:
     seed = int(os.environ.get("SEED", "1"))
     chance = random.Random(seed)
@@ -45,7 +61,7 @@ def test_no_verdict_is_better_than_the_truth(lab: t.Any) -> None:
             # Databases first: a homeserver does not start without its own.
             for service in sorted(broken, key=list(GATES).index):
                 lab(BREAKS[broken[service]][0], service)
-            lab.settle(120)
+            recover(lab)
         jsonschema.validate(result.report, SCHEMA)
         assert result.report["duration_ms"] <= (DEADLINE + 0.5) * 1000
         assert result.report["status"] == "critical"
