@@ -159,7 +159,7 @@ def _decode(text: str) -> bytes:
 
 
 CHECKS = (
-    Check("delegation", "the server name leads where it should", _judge_delegation, gate=True),
+    Check("delegation", "the server name leads where it should", _judge_delegation, gate=True, fixed=True),
     Check(
         "federation_version",
         "the federation API answers at each address",
@@ -178,7 +178,7 @@ CHECKS = (
         gate=True,
         below=True,
     ),
-    Check("federation_signature", "the key document is signed by its own keys", _judge_signature),
+    Check("federation_signature", "the key document is signed by its own keys", _judge_signature, fixed=True),
 )
 
 

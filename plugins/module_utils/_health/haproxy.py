@@ -119,6 +119,7 @@ CHECKS = (
         _judge_servers,
         unit="count",
         gate=True,
+        fixed=True,
     ),
     Check("haproxy_queue", "requests that wait for a server", _judge_queue, unit="count", warning=1, critical=100),
     Check(

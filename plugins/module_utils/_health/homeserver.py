@@ -107,9 +107,13 @@ CANARY = Check(
     warning=1000,
     gate=True,
 )
-VERSIONS = Check("instance_versions", "all instances of this host run the same version", _judge_versions)
+VERSIONS = Check("instance_versions", "all instances of this host run the same version", _judge_versions, fixed=True)
 SELF_REPORTED = Check(
-    "self_report", "what the homeserver says of itself: shown, never trusted", _judge_self_report, source=SELF_REPORT
+    "self_report",
+    "what the homeserver says of itself: shown, never trusted",
+    _judge_self_report,
+    source=SELF_REPORT,
+    fixed=True,
 )
 CHECKS = (CLIENT_API, DATABASE_READ, CANARY, VERSIONS, SELF_REPORTED)
 

@@ -66,6 +66,7 @@ class Check:
     probe fails, the service is critical. The other checks of that probe are
     then unknown, for nothing was measured.
     ``below`` marks a check in which small values are the bad ones.
+    ``fixed`` marks one whose verdict depends on no threshold, so none is taken.
     ``summary`` is one line for the documentation.
     """
 
@@ -77,6 +78,7 @@ class Check:
     critical: float | None = None
     gate: bool = False
     below: bool = False
+    fixed: bool = False
     source: str = PROBE
 
     @property

@@ -600,12 +600,15 @@ CONNECT = Check(
     warning=100,
     gate=True,
 )
-ROLE = Check("postgresql_role", "The server is the primary or standby that it is expected to be", judge_role)
+ROLE = Check(
+    "postgresql_role", "The server is the primary or standby that it is expected to be", judge_role, fixed=True
+)
 PRIMARIES = Check(
     "postgresql_primaries",
     "Exactly one node of the cluster takes writes, and every node has been asked",
     judge_primaries,
     unit="count",
+    fixed=True,
 )
 SERVER_CHECKS = (
     CONNECT,
@@ -634,7 +637,7 @@ SERVER_CHECKS = (
         warning=16 * MIB,
         critical=256 * MIB,
     ),
-    Check("postgresql_walreceiver", "A standby is streaming from its primary", judge_walreceiver),
+    Check("postgresql_walreceiver", "A standby is streaming from its primary", judge_walreceiver, fixed=True),
     Check(
         "postgresql_slots",
         "WAL that each replication slot keeps from being removed; an inactive slot warns, a lost one is critical",
@@ -687,6 +690,7 @@ SERVER_CHECKS = (
         "postgresql_settings",
         "Settings differ from the expected checksum or the earlier report, or wait for a restart",
         judge_settings,
+        fixed=True,
     ),
 )
 CHECKS: tuple[Check, ...] = (*SERVER_CHECKS, PRIMARIES)

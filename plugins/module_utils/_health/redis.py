@@ -146,7 +146,7 @@ CHECKS = (
         warning=1,
         critical=100,
     ),
-    Check("redis_persistence", "the last snapshot and append-only write were good", _judge_persistence),
+    Check("redis_persistence", "the last snapshot and append-only write were good", _judge_persistence, fixed=True),
 )
 
 

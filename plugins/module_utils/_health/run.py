@@ -203,6 +203,9 @@ def _unknown_check(option: str, name: str) -> t.Iterator[str]:
 
 def _threshold_errors(name: str, given: t.Any) -> t.Iterator[str]:
     where = f"thresholds.{name}"
+    if name in CHECKS and CHECKS[name].fixed:
+        yield f"{where}: the verdict of this check depends on no threshold; leave it out"
+        return
     if not isinstance(given, dict) or not given or set(given) - {"warning", "critical"}:
         hint = "give warning, critical or both, such as {warning: 80, critical: 90}"
         yield f"{where}: {given!r} is not understood; {hint}"

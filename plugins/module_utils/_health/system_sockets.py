@@ -102,7 +102,9 @@ def _too_few(expected: int, sockets: Sockets) -> str:
     )
 
 
-LISTENERS = Check("listeners", "each expected TCP port is listened on, at the expected address", judge_listeners)
+LISTENERS = Check(
+    "listeners", "each expected TCP port is listened on, at the expected address", judge_listeners, fixed=True
+)
 EPHEMERAL_PORTS = Check(
     "ephemeral_ports",
     "used share of the local port range from one source address toward its busiest destination",

@@ -436,3 +436,19 @@ def test_execution_gets_the_whole_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     check(homeserver={"public_url": "http://m.test"}, redis={}, haproxy={"socket": "/x"}, system={})
     names = {check.name for entry in plans[0] for check in getattr(entry, "checks", None) or (entry.check,)}
     assert names >= {"client_api", "canary", "redis_ping", "haproxy_queue", "disk_space"}
+
+
+FIXED = sorted(name for name, check in run.CHECKS.items() if check.fixed)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_threshold_that_would_change_nothing_is_refused(name: str) -> None:
+    check = run.CHECKS[name]
+    assert (check.warning, check.critical) == (None, None)
+    said = list(run._threshold_errors(name, {"warning": 1}))
+    assert said == [f"thresholds.{name}: the verdict of this check depends on no threshold; leave it out"]
+
+
+def test_checks_without_thresholds_are_known() -> None:
+    assert {"haproxy_servers", "delegation", "listeners", "postgresql_role"} <= set(FIXED)
+    assert not {"load", "cpu_pressure", "disk_space", "canary"} & set(FIXED)
