@@ -36,7 +36,7 @@ def test_the_role_offers_exactly_the_profiles_there_are() -> None:
         ("self_report", "path", {"state": "unsupported"}),
         ("self_report", "path", {"state": "unsupported", "reason": "none", "value": "/health"}),
         ("self_report", "path", {"state": "perhaps"}),
-        ("service", "units", []),
+        ("service", "main_unit", "synapse"),
         ("database", "locale", ""),
     ],
 )
