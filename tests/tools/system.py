@@ -55,15 +55,14 @@ def install(packages: list[str]) -> None:
     print(f"installed in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def main() -> None:
-    """Install the packages whose commands are missing."""
+def install_missing(wanted: dict[str, str]) -> None:
+    """Install the packages, by command, whose commands are missing."""
     # Debian keeps the commands of servers in sbin, which a user's PATH lacks.
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    wanted = dict(argument.split("=") for argument in sys.argv[1:])
     missing = [package for command, package in wanted.items() if not shutil.which(command, path=path)]
     if missing:
         install(missing)
 
 
 if __name__ == "__main__":
-    main()
+    install_missing(dict(argument.split("=") for argument in sys.argv[1:]))
