@@ -26,7 +26,7 @@ from lab.config import (
     say,
     write,
 )
-from lab.matrix import Client
+from lab.matrix import of_lab
 from lab.processes import Process
 
 # Which service listens on which ports: a running service explains its own busy ports.
@@ -110,7 +110,7 @@ def prove(lab: Lab) -> None:
     for name, service in services.ALL.items():
         if services.built(lab, service):
             _wait(name, lambda service=service: _must(services.probe(lab, service)))
-    client = Client(lab)
+    client = of_lab(lab)
     known = seed.load(lab)
     room = known["canary_room_id"]
     sender, reader = (lab.secret(seed.token_file(u)) for u in ("canary", "canary_reader"))

@@ -1,4 +1,4 @@
-"""A small Matrix client: one kept connection per thread, names mapped to loopback."""
+"""A small Matrix client for the lab and the tests: one kept connection per thread."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class MatrixError(Exception):
 
 
 class _Mapped(http.client.HTTPSConnection):
-    """Speaks to a public name at another address, and still checks the name's certificate."""
+    """Speaks to a name at a given address, and still checks the name's certificate."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, timeout: float) -> None:
-        super().__init__(PUBLIC_NAME, timeout=timeout, context=context)
-        self._address = ("127.0.0.1", port)
+    def __init__(self, name: str, address: tuple[str, int], context: ssl.SSLContext, timeout: float) -> None:
+        super().__init__(name, timeout=timeout, context=context)
+        self._address = address
 
     def connect(self) -> None:
         plain = socket.create_connection(self._address, self.timeout)
@@ -35,23 +35,20 @@ class _Mapped(http.client.HTTPSConnection):
 
 
 class Client:
-    def __init__(self, lab: Lab, service: str = "haproxy", timeout: float = 30) -> None:
-        self._timeout = timeout
+    """Calls to one address: over TLS as `name`, or in the clear where there is no `ca`."""
+
+    def __init__(self, address: tuple[str, int], name: str = "", ca: str = "", timeout: float = 30) -> None:
+        self._address, self._name, self._timeout = address, name, timeout
+        self._context = ssl.create_default_context(cafile=ca) if ca else None
         self._local = threading.local()
-        if service == "haproxy":
-            self._port = lab.ports["https"]
-            self._context = ssl.create_default_context(cafile=str(lab.ca / "ca.pem"))
-        else:
-            self._port = lab.ports[service]
-            self._context = None
 
     def _connection(self) -> http.client.HTTPConnection:
         known = getattr(self._local, "connection", None)
         if known is None:
             if self._context is not None:
-                known = _Mapped(self._port, self._context, self._timeout)
+                known = _Mapped(self._name, self._address, self._context, self._timeout)
             else:
-                known = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout)
+                known = http.client.HTTPConnection(*self._address, timeout=self._timeout)
             self._local.connection = known
         return known
 
@@ -93,7 +90,7 @@ class Client:
             raise MatrixError(status, document.get("errcode", ""), document.get("error", ""))
         return document
 
-    # The few calls that the lab makes
+    # The few calls that the lab and the tests make.
     def register(self, secret: str, user: str, password: str, admin: bool) -> dict:
         path = "/_synapse/admin/v1/register"
         nonce = self.call("GET", path)["nonce"]
@@ -119,3 +116,11 @@ class Client:
     def upload(self, token: str, name: str, kind: str, data: bytes) -> str:
         path, query = "/_matrix/media/v3/upload", {"filename": name}
         return self.call("POST", path, token, data, query, content_type=kind)["content_uri"]
+
+
+def of_lab(lab: Lab, service: str = "haproxy", timeout: float = 30) -> Client:
+    """A client of the lab's public name, or of one of its processes."""
+    address = ("127.0.0.1", lab.ports["https" if service == "haproxy" else service])
+    if service == "haproxy":
+        return Client(address, PUBLIC_NAME, str(lab.ca / "ca.pem"), timeout)
+    return Client(address, timeout=timeout)

@@ -9,7 +9,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.config import SERVER_NAME, Lab, say, write
-from lab.matrix import Client, MatrixError
+from lab.matrix import Client, MatrixError, of_lab
 
 USERS = ("admin", "alice", "bob", "carol", "canary", "canary_reader")
 WRITERS = ("alice", "bob", "carol")
@@ -36,7 +36,7 @@ def load(lab: Lab) -> dict | None:
 
 def accounts(lab: Lab) -> None:
     """Needs the main process only, so it can run while the workers start."""
-    client = Client(lab, "main")
+    client = of_lab(lab, "main")
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda user: _account(lab, client, user), USERS))
 
@@ -59,7 +59,7 @@ def _account(lab: Lab, client: Client, user: str) -> None:
 def content(lab: Lab, messages: int) -> dict:
     """Rooms, messages and media. Ends with the marker file; without it all is tried again."""
     started = time.monotonic()
-    client = Client(lab)
+    client = of_lab(lab)
     tokens = {user: lab.secret(token_file(user)) for user in USERS}
     with ThreadPoolExecutor(len(ROOMS) + 1) as pool:
         canary = pool.submit(_canary_room, client, tokens)

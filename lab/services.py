@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import database, processes, software
 from lab.config import DATABASE, Lab, LabError, say
-from lab.matrix import Client
+from lab.matrix import of_lab
 from lab.processes import Process
 
 PROBE_SECONDS = 3.0
@@ -72,7 +72,7 @@ def _synapse(name: str) -> Service:
         return [str(software.ensure_venv()), "-m", app, *options]
 
     def probe(lab: Lab) -> str:
-        status, body = Client(lab, name, PROBE_SECONDS).raw("GET", "/health", None, {})
+        status, body = of_lab(lab, name, PROBE_SECONDS).raw("GET", "/health", None, {})
         if status != 200 or body != b"OK":
             raise LabError(f"/health answered {status}")
         return "/health OK"
@@ -102,7 +102,7 @@ def _redis_probe(lab: Lab) -> str:
 
 
 def _haproxy_probe(lab: Lab) -> str:
-    Client(lab, "haproxy", PROBE_SECONDS).call("GET", "/_matrix/client/versions")
+    of_lab(lab, "haproxy", PROBE_SECONDS).call("GET", "/_matrix/client/versions")
     return "versions over TLS"
 
 
