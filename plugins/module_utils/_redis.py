@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Private to this collection: it may change in any release.
-"""The three Redis commands a health check needs, under one deadline.
+"""The few Redis commands that the collection needs, under one deadline.
 
 A library would have to be installed on every target, and its timeouts are per
-read. AUTH, PING and INFO are a few lines of a protocol that does not change.
+read. AUTH, PING, INFO and CONFIG are a few lines of a protocol that does not change.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils import _http, _net
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, PARSE, REFUSED, Deadline, ProbeFailure
 
 MAX_REPLY = 256 * 1024
+MAX_ITEMS = 1024
 
 
 class RedisError(Exception):
@@ -118,6 +119,8 @@ class Session:
             if len(data) < int(rest) + 2:
                 raise ProbeFailure(PARSE, f"Redis at {self._name}: the answer was cut short after {len(data)} bytes")
             return data[:-2].decode("utf-8", "replace")
+        if kind == b"*" and rest.isdecimal() and int(rest) <= MAX_ITEMS:
+            return [self._reply() for dummy in range(int(rest))]
         raise ProbeFailure(PARSE, f"{self._name} does not speak the Redis protocol: it answered {line[:40]!r}")
 
 
