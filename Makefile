@@ -15,7 +15,7 @@ demo bench lab-up lab-down lab-status: export MATRIXON_LAB_NAME = $(LAB)
 demo bench lab-up lab-down lab-status: export MATRIXON_LAB_PORT_BASE = $(PORT_BASE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint sanity unit integration
+.PHONY: help setup system images demo test check lint sanity unit integration molecule
 .PHONY: lab-up lab-down lab-status bench soak pins clean
 
 help: ## Show this list
@@ -27,10 +27,13 @@ setup: ## Make .venv, and the link under which Ansible finds the checkout
 system: ## Install the Debian packages of the tests, if they are missing
 	@$(PYTHON) tests/tools/system.py chromium=chromium promtool=prometheus shellcheck=shellcheck
 
+images: setup ## Have Docker run, and build the images of the Molecule scenarios
+	@.venv/bin/python tests/images/images.py
+
 demo: setup lab-up ## Start the lab and run the operations guide against it
 	ansible-playbook playbooks/demo.yml
 
-test: setup system ## Run every test: check, then the integration tests
+test: setup system images ## Run every test: check, the integration tests, the Molecule scenarios
 	$(RUN) test
 
 check: setup ## Run what needs no server: lint, sanity, documentation, unit tests
@@ -47,6 +50,9 @@ unit: setup ## Run the unit tests
 
 integration: setup system ## Run the tests against the servers of the lab
 	$(RUN) integration
+
+molecule: setup images ## Run the scenarios on systemd hosts in Docker: SCENARIO=default
+	$(RUN) $(if $(SCENARIO),molecule-$(SCENARIO),molecule)
 
 lab-up: setup ## Start the lab: LAB=default PORT_BASE=18000
 	$(LABCTL) up

@@ -19,7 +19,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools"))
-import system  # noqa: E402
+import system
 
 RELEASES = ("bookworm", "trixie")
 REPOSITORY = "matrixon-ops/host"

@@ -1,12 +1,13 @@
 #!/usr/bin/env python
 """Run steps of the test suite, time them and count their results.
 
-    run.py NAME...      a step, or one of the groups lint, check and test
+    run.py NAME...      a step, or one of the groups lint, check, molecule and test
 
 Static steps look at a snapshot of the checkout: what git tracks and what is
 new and not ignored, under the directory names that ansible-test insists on.
 So no cache and no virtual environment is linted, and edits made meanwhile do
-no harm. Steps run two at a time, the integration tests alone.
+no harm. Those steps run two at a time; the tests that run servers go one after
+the other, and say what they do while they do it.
 """
 
 from __future__ import annotations
@@ -44,11 +45,16 @@ PYTEST = {
     "unit": [PYTHON, "-m", "pytest", "-q", "--junit-xml", "reports/unit.xml", "tests/unit"],
     "integration": [PYTHON, "-m", "pytest", "-v", "--junit-xml", "reports/integration.xml", "tests/integration"],
 }
+# Scenarios with hosts of their own. The files of their tests are collected by Molecule.
+SCENARIOS = ("default", "firewall", "profile_matrixon")
+MOLECULE = {f"molecule-{name}": ["molecule", "test", "--scenario-name", name] for name in SCENARIOS}
+SERVERS = ("integration", *MOLECULE)
 GROUPS = {
+    "molecule": [*MOLECULE],
     "lint": ["ruff", "yamllint", "mypy", "ansible-lint"],
     "check": ["sanity", "unit", *(name for name in STATIC if name != "sanity")],
 }
-GROUPS["test"] = [*GROUPS["check"], "integration"]
+GROUPS["test"] = [*GROUPS["check"], *SERVERS]
 
 
 @dataclass
@@ -63,7 +69,7 @@ class Result:
     def counts(self) -> Counter[str]:
         """Count pytest's tests from its report; any other step counts as one test."""
         report = REPORTS / f"{self.name}.xml"
-        if self.name not in PYTEST or not report.exists():
+        if self.name in STATIC or not report.exists():
             return Counter(failed=1) if self.code else Counter(passed=1)
         suite = next(xml.etree.ElementTree.parse(report).iter("testsuite"))
         number = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
@@ -105,7 +111,7 @@ def run(name: str, base: pathlib.Path) -> Result:
         (REPORTS / f"{name}.xml").unlink(missing_ok=True)
     started = time.monotonic()
     stream = subprocess.Popen(
-        {**STATIC, **PYTEST}[name],
+        {**STATIC, **PYTEST, **MOLECULE}[name],
         cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -118,11 +124,11 @@ def run(name: str, base: pathlib.Path) -> Result:
     assert stream.stdout is not None
     for line in stream.stdout:
         lines.append(line)
-        if name == "integration":
+        if name in SERVERS:
             print(line, end="", flush=True)
     result = Result(name, stream.wait(), time.monotonic() - started, "".join(lines))
     (REPORTS / f"{name}.log").write_text(result.output)
-    if result.code and name != "integration":
+    if result.code and name not in SERVERS:
         print(f"\n{result.output}", flush=True)
     print(f"{'FAILED' if result.code else 'ok':8}{name:14}{result.seconds:6.1f} s", flush=True)
     return result
@@ -131,17 +137,16 @@ def run(name: str, base: pathlib.Path) -> Result:
 def main() -> int:
     """Run the steps named on the command line."""
     names = [step for argument in sys.argv[1:] for step in GROUPS.get(argument, [argument])]
-    if not names or set(names) - set(STATIC) - set(PYTEST):
-        sys.exit(f"{__doc__}\nsteps: {' '.join([*STATIC, *PYTEST])}")
+    if not names or set(names) - set(STATIC) - set(PYTEST) - set(MOLECULE):
+        sys.exit(f"{__doc__}\nsteps: {' '.join([*STATIC, *PYTEST, *MOLECULE])}")
     started = time.monotonic()
     REPORTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="matrixon-ops-") as directory:
         base = pathlib.Path(directory)
         snapshot(base)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(lambda name: run(name, base), [name for name in names if name != "integration"]))
-        if "integration" in names:
-            results.append(run("integration", base))
+            results = list(pool.map(lambda name: run(name, base), [name for name in names if name not in SERVERS]))
+        results += [run(name, base) for name in names if name in SERVERS]
     total = sum((result.counts() for result in results), Counter())
     failed = [result.name for result in results if result.code]
     print(f"\n{len(results)} steps in {time.monotonic() - started:.0f} s; full output in reports/")

@@ -1,0 +1,159 @@
+"""The fleet as its clients and its operator meet it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import typing as t
+import uuid
+
+import pytest
+import testinfra
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
+
+from lab.matrix import Client  # noqa: E402
+
+LOAD_BALANCER = "172.30.10.11"
+PUBLIC_NAME = "matrix.fleet.test"
+CA = ROOT / ".build/molecule/ca/ca.pem"
+PLAYBOOK_TIMEOUT_S = 900
+
+
+class User(t.NamedTuple):
+    """A user who is logged in through the load balancer."""
+
+    client: Client
+    id: str
+    token: str
+
+    def call(self, method: str, path: str, body: object = None, **options: t.Any) -> dict:
+        return self.client.call(method, f"/_matrix/client/{path}", self.token, body, **options)
+
+
+class Run(t.NamedTuple):
+    """How a playbook ended."""
+
+    code: int
+    output: str
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        """The counts of each host, as the last lines say them."""
+        lines = self.output.rpartition("PLAY RECAP")[2].splitlines()
+        rows = [line.split() for line in lines if " ok=" in line]
+        return {row[0]: {key: int(value) for key, value in (pair.split("=") for pair in row[2:])} for row in rows}
+
+    @property
+    def changed(self) -> set[str]:
+        """The hosts on which something changed."""
+        return {host for host, counts in self.recap.items() if counts["changed"]}
+
+
+def client(name: str = PUBLIC_NAME) -> Client:
+    """Speak TLS by name, as a user's client does."""
+    return Client((LOAD_BALANCER, 443), name, str(CA))
+
+
+@pytest.fixture(scope="session")
+def client_as() -> t.Callable[[str], Client]:
+    """A client that is not logged in, and calls the load balancer by a name."""
+    return client
+
+
+def login(name: str, password: str) -> User:
+    speaker = client()
+    answer = speaker.login(name, password)
+    return User(speaker, answer["user_id"], answer["access_token"])
+
+
+@pytest.fixture(scope="session")
+def secret() -> str:
+    """What registers users without an open registration."""
+    variables = yaml.safe_load((ROOT / "molecule/default/group_vars/all.yml").read_text())
+    return variables["homeserver_registration_shared_secret"]
+
+
+@pytest.fixture(scope="session")
+def people(secret: str) -> tuple[User, User]:
+    """Two users, registered and logged in."""
+    suffix, password = uuid.uuid4().hex[:8], uuid.uuid4().hex
+    for name in (f"alice{suffix}", f"bob{suffix}"):
+        client().register(secret, name, password, admin=name.startswith("alice"))
+    alice, bob = login(f"alice{suffix}", password), login(f"bob{suffix}", password)
+    for user in (alice, bob):
+        limit = {"messages_per_second": 0, "burst_count": 0}
+        path = f"/_synapse/admin/v1/users/{user.id}/override_ratelimit"
+        alice.client.call("POST", path, alice.token, limit)
+    return alice, bob
+
+
+@pytest.fixture(scope="session")
+def room(people: tuple[User, User]) -> str:
+    """A room that both are in."""
+    alice, bob = people
+    made = alice.call("POST", "v3/createRoom", {"preset": "private_chat", "invite": [bob.id]})["room_id"]
+    bob.call("POST", f"v3/join/{made}")
+    return made
+
+
+@pytest.fixture(scope="session")
+def server() -> t.Callable[[str], t.Any]:
+    """Reach a host by its name, as root."""
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory, sudo=True)
+
+
+@pytest.fixture(scope="session")
+def sql(server: t.Callable[[str], t.Any]) -> t.Callable[[str, str], str]:
+    """Ask a database server as its superuser."""
+
+    def ask(name: str, query: str) -> str:
+        done = server(name).run("sudo -u postgres psql -X -A -t -d synapse -c %s", query)
+        assert done.rc == 0, done.stderr
+        return done.stdout.strip()
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def until() -> t.Callable[[t.Callable[[], bool], float], bool]:
+    """Wait for a condition, and tell if it came about."""
+
+    def wait(condition: t.Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def playbook() -> t.Callable[..., Run]:
+    """Call a playbook against the fleet, as its operator would."""
+
+    def call(name: str, *arguments: str) -> Run:
+        inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+        command = ["ansible-playbook", "-i", str(pathlib.Path(inventory).parent), f"playbooks/{name}.yml", *arguments]
+        environment = {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PLAYBOOK_TIMEOUT_S,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    return call

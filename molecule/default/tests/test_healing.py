@@ -1,0 +1,166 @@
+"""What an operator does to a running fleet: heal it, change one thing, read its health."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import http.client
+import json
+import pathlib
+import threading
+import time
+import typing as t
+
+import pytest
+import yaml
+
+# The unit of each part, by host. Their start times tell what a run has touched.
+UNITS = {
+    "lb1": ["haproxy"],
+    "hs1": ["matrix-synapse", "matrix-synapse-worker@worker1"],
+    "hs2": ["matrix-synapse-worker@worker2", "matrix-synapse-worker@worker3"],
+    "db1": ["postgresql@17-main"],
+    "db2": ["postgresql@17-main"],
+    "cache1": ["redis-server"],
+}
+# What is still asked while processes restart: each is served by any worker.
+ASKED = ("/_matrix/client/versions", "/_matrix/client/v3/login")
+
+
+@pytest.fixture(scope="module")
+def starts(server: t.Any) -> t.Callable[[], dict[str, str]]:
+    """When each part was started, in microseconds since its host's start."""
+
+    def ask() -> dict[str, str]:
+        found = {}
+        for host, units in UNITS.items():
+            for unit in units:
+                done = server(host).run("systemctl show --value -p ExecMainStartTimestampMonotonic %s", unit)
+                found[f"{host}/{unit}"] = done.stdout.strip()
+        return found
+
+    return ask
+
+
+def touched(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {unit for unit in before if before[unit] != after[unit]}
+
+
+def test_what_was_stopped_is_healed_and_nothing_else_is_touched(
+    server: t.Any, starts: t.Any, playbook: t.Any, people: t.Any, room: str, sql: t.Any, until: t.Any
+) -> None:
+    before = starts()
+    for host, unit in (("hs2", "matrix-synapse-worker@worker2"), ("cache1", "redis-server")):
+        assert server(host).run("systemctl stop %s", unit).rc == 0
+    # The replication breaks off; its server brings it back by itself.
+    sql("db1", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+
+    run = playbook("site")
+    assert run.code == 0, run.output
+    assert run.changed == {"hs2", "cache1"}, run.output
+    assert touched(before, starts()) == {"hs2/matrix-synapse-worker@worker2", "cache1/redis-server"}
+
+    alice, bob = people
+    body = {"msgtype": "m.text", "body": "healed"}
+    event = alice.client.send(alice.token, room, f"healed{time.monotonic_ns()}", body)
+    assert until(lambda: bob.call("GET", f"v3/rooms/{room}/event/{event}")["content"] == body, 20)
+    assert until(lambda: sql("db2", f"SELECT count(*) FROM event_json WHERE event_id = '{event}'") == "1", 20)
+
+
+class Asker(threading.Thread):
+    """A client that keeps asking, and remembers what failed."""
+
+    def __init__(self, client: t.Any) -> None:
+        super().__init__(daemon=True)
+        self.client, self.count, self.failures = client, 0, []
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.1):
+            for path in ASKED:
+                self.count += 1
+                try:
+                    status, answer = self.client.raw("GET", path, None, {})
+                except (OSError, http.client.HTTPException) as error:
+                    self.failures.append(f"{path}: {error!r}")
+                else:
+                    if status != 200:
+                        self.failures.append(f"{path}: {status} {answer[:200]!r}")
+
+    def stop(self) -> None:
+        self.done.set()
+        self.join(60)
+
+
+def test_one_setting_restarts_what_it_concerns_one_at_a_time_behind_a_drain(
+    starts: t.Any, playbook: t.Any, client_as: t.Any, people: t.Any
+) -> None:
+    def upload_limit() -> int:
+        return people[0].call("GET", "v1/media/config")["m.upload.size"]
+
+    assert upload_limit() != 51 * 1024 * 1024
+    before = starts()
+    asker = Asker(client_as("matrix.fleet.test"))
+    asker.start()
+    run = playbook("homeserver", "-e", json.dumps({"homeserver_settings": {"max_upload_size": "51M"}}))
+    asker.stop()
+    assert run.code == 0, run.output
+    after = starts()
+    homeservers = {f"{host}/{unit}" for host in ("hs1", "hs2") for unit in UNITS[host]}
+    assert touched(before, after) == homeservers
+    assert asker.count > 50
+    assert asker.failures == []
+    assert upload_limit() == 51 * 1024 * 1024
+
+
+def test_a_setting_that_needs_no_restart_restarts_nothing(starts: t.Any, playbook: t.Any, sql: t.Any) -> None:
+    before = starts()
+    run = playbook("postgresql", "-e", json.dumps({"postgresql_settings": {"work_mem": "7MB"}}))
+    assert run.code == 0, run.output
+    assert sql("db1", "SHOW work_mem") == "7MB"
+    assert sql("db2", "SHOW work_mem") == "7MB"
+    assert touched(before, starts()) == set()
+
+
+def test_nobody_can_read_a_secret(server: t.Any) -> None:
+    variables = yaml.safe_load((pathlib.Path(__file__).parents[1] / "group_vars/all.yml").read_text())
+    secrets = [value for name, value in variables.items() if name.endswith(("password", "secret", "_key"))]
+    assert len(secrets) >= 8
+    words = "\n".join(secrets)
+    with concurrent.futures.ThreadPoolExecutor(len(UNITS)) as pool:
+        search = "grep -rlsF -f /dev/stdin /etc /home /opt /run /srv /tmp /usr/local /var"
+        command = f"printf '%s\\n' {json.dumps(words)} | setpriv --reuid 65534 --regid 65534 --clear-groups {search}"
+        found = dict(zip(UNITS, pool.map(lambda name: server(name).run(command).stdout, UNITS), strict=True))
+    assert found == dict.fromkeys(UNITS, "")
+
+
+def test_health_is_green_and_saw_replication_and_haproxy(
+    playbook: t.Any, people: t.Any, room: str, tmp_path: pathlib.Path
+) -> None:
+    alice, bob = people
+    canary = {
+        "matrixon_report_dir": str(tmp_path),
+        "matrixon_canary_room_id": room,
+        "matrixon_canary_sender_token": alice.token,
+        "matrixon_canary_reader_token": bob.token,
+    }
+    run = playbook("health", "-e", json.dumps(canary))
+    assert run.code == 0, run.output
+    documents = [json.loads(path.read_text()) for path in tmp_path.rglob("*.json")]
+    checks = {
+        (document["target"], check["name"]): check["status"]
+        for document in documents
+        for check in document.get("checks", [])
+    }
+    executed = {
+        ("lb1", "haproxy_servers"),
+        ("lb1", "canary"),
+        ("db1", "postgresql_replication"),
+        ("db1", "postgresql_slots"),
+        ("db2", "postgresql_walreceiver"),
+        ("db2", "postgresql_replay"),
+        ("db1", "postgresql_primaries"),
+        ("cache1", "redis_ping"),
+        ("hs1", "units"),
+        ("hs2", "units"),
+    }
+    assert {key: checks.get(key) for key in executed} == dict.fromkeys(executed, "ok")
