@@ -8,9 +8,7 @@ from __future__ import annotations
 import typing as t
 
 
-def process_facts(
-    processes: list[dict[str, t.Any]], facts: dict[str, t.Any], pool: int = 10
-) -> list[dict[str, t.Any]]:
+def process_facts(processes: list[dict[str, t.Any]], facts: dict[str, t.Any], pool: int = 10) -> list[dict[str, t.Any]]:
     """Return every process with all its keys.
 
     Fills in and judges nothing: two mains or a port twice come through, so that
@@ -46,7 +44,8 @@ def _filled(process: dict[str, t.Any], facts: dict[str, t.Any], pool: int) -> di
 def _classes(facts: dict[str, t.Any]) -> list[str]:
     """Return what a worker serves unless its inventory says otherwise."""
     classes = facts.get("routing", {}).get("classes", [])
-    return [entry["name"] for entry in classes if "serves_with" not in entry and not entry.get("only_if_named")]
+    apart = ("serves_with", "stream", "only_if_named")
+    return [entry["name"] for entry in classes if not any(entry.get(key) for key in apart)]
 
 
 class FilterModule:

@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which homeserver processes answer which requests, as backends of a load balancer."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+Entry = dict[str, t.Any]
+
+
+def routing_backends(processes: list[Entry], facts: Entry) -> list[Entry]:
+    """Return the backends that requests are routed to, in the order in which they are tried.
+
+    The last is the main one, which takes what none of the others does. A class that
+    no process serves has no backend, so its requests go there, too.
+    """
+    classes = facts.get("routing", {}).get("classes", [])
+    found = [_backend(entry, [one for one in processes if _serves(one, entry)]) for entry in classes]
+    # Where requests are not told apart, every process is as good as another.
+    mains = [one for one in processes if one["kind"] == "main" or not classes]
+    main = {"name": "main", "balance": "token", "retry": "safe", "paths": []}
+    backends = [backend for backend in [*found, _backend(main, mains)] if backend["servers"]]
+    return _checked_once(backends)
+
+
+def haproxy_expectations(processes: list[Entry], facts: Entry) -> list[Entry]:
+    """Return how many servers each of these backends should have up, as the health checks want to be told."""
+    return [
+        {"name": backend["name"], "expected": len(backend["servers"])} for backend in routing_backends(processes, facts)
+    ]
+
+
+def not_networks(values: t.Iterable[t.Any]) -> list[str]:
+    """Return the values that are neither an address nor a network in CIDR notation."""
+    return [str(value) for value in values if not _is_network(value)]
+
+
+def _serves(process: Entry, entry: Entry) -> bool:
+    if entry.get("stream"):
+        return entry["stream"] in process["streams"]
+    return entry.get("serves_with", entry["name"]) in process["serves"]
+
+
+def _backend(entry: Entry, processes: list[Entry]) -> Entry:
+    return {
+        "name": f"homeserver_{entry['name']}",
+        "class": entry["name"],
+        "balance": entry["balance"],
+        "retry": entry["retry"],
+        "methods": entry.get("methods", []),
+        "paths": entry["paths"],
+        # The main process can do what a worker does, but not what has been taken from it.
+        "fallback": not (entry.get("stream") or entry.get("only_if_named")),
+        "servers": [{key: process[key] for key in ("name", "address", "port")} for process in processes],
+    }
+
+
+def _checked_once(backends: list[Entry]) -> list[Entry]:
+    """Let the first backend that has a server check it, and the others follow that."""
+    first: dict[str, str] = {}
+    for backend in backends:
+        for server in backend["servers"]:
+            owner = first.setdefault(server["name"], backend["name"])
+            server["follows"] = "" if owner == backend["name"] else f"{owner}/{server['name']}"
+    return backends
+
+
+def _is_network(value: t.Any) -> bool:
+    try:
+        ipaddress.ip_network(str(value), strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return them by name."""
+        return {
+            "routing_backends": routing_backends,
+            "haproxy_expectations": haproxy_expectations,
+            "not_networks": not_networks,
+        }
