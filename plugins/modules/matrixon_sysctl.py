@@ -11,7 +11,8 @@ short_description: Give the kernel a set of settings, now and at every boot
 version_added: 0.1.0
 description:
   - Writes one file of C(sysctl.d) with all settings, and puts right every live value that differs.
-  - Reads each value back. A kernel that did not take it is a failure, and not a change.
+  - Reads each value back. If the kernel did not take one, that is a failure; then the values that were found are
+    put back, and the file stays as it is.
   - Refuses before it touches anything, with all reasons at once, when a setting does not exist or must not be written.
   - Warns of a file that is read later at boot and says something else.
   - A setting that is left out of a later call disappears from the file, and keeps its live value until the next boot.
@@ -75,7 +76,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.matrixon.ops.plugins.module_utils._files import look, make_parents, replace
+from ansible_collections.matrixon.ops.plugins.module_utils._files import Found, look, make_parents, replace
 from ansible_collections.matrixon.ops.plugins.module_utils._sysctl import (
     later_files,
     normal,
@@ -133,6 +134,19 @@ def survey(
     return drifted, missing, problems
 
 
+def apply(settings: t.Mapping[str, str], drifted: t.Mapping[str, str], root: str = ROOT) -> list[str]:
+    """Give the kernel all that drifted, or give back what it had; return what is wrong."""
+    problems = [problem for key in drifted if (problem := write(key, settings[key], root))]
+    if problems:
+        lost = [
+            problem
+            for key, value in drifted.items()
+            if read(key, root) != value and (problem := write(key, value, root))
+        ]
+        problems += [f"not put back: {problem}" for problem in lost]
+    return problems
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -152,17 +166,16 @@ def main() -> None:
     text = render(settings, optional)
     try:
         found = look(path)
-        content_differs = (found.kind, found.content) != ("file", text.encode())
-        file_differs = content_differs or (found.uid, found.gid, found.mode) != (0, 0, 0o644)
-        if file_differs and not module.check_mode:
-            make_parents(path)
-            replace(path, text.encode(), 0, 0, 0o644)
+        file_differs = found != Found("file", text.encode(), None, 0, 0, 0o644)
+        if not module.check_mode:
+            problems = apply(settings, drifted)
+            if problems:
+                module.fail_json(msg="; ".join(problems), problems=problems)
+            if file_differs:
+                make_parents(path)
+                replace(path, text.encode(), 0, 0, 0o644)
     except OSError as error:
         module.fail_json(msg=f"{path} cannot be written: {error}")
-    if not module.check_mode:
-        problems = [problem for key in drifted if (problem := write(key, settings[key]))]
-        if problems:
-            module.fail_json(msg="; ".join(problems), problems=problems)
     for warning in overruled(settings, later_files(path)):
         module.warn(warning)
 
