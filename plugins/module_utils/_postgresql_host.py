@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""What a host says of PostgreSQL on it without a running server: parsers, all pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+# The major version that a distribution brings.
+MAJORS = {
+    ("debian", "12"): 15,
+    ("debian", "13"): 17,
+    ("ubuntu", "22.04"): 14,
+    ("ubuntu", "24.04"): 16,
+}
+
+# What pg_controldata calls the settings in which a standby may not fall behind its primary.
+LIMITS = {
+    "max_connections setting": "max_connections",
+    "max_worker_processes setting": "max_worker_processes",
+    "max_wal_senders setting": "max_wal_senders",
+    "max_prepared_xacts setting": "max_prepared_transactions",
+    "max_locks_per_xact setting": "max_locks_per_transaction",
+}
+
+
+def os_release(content: str) -> tuple[str, str]:
+    """Return the id and the version of a distribution."""
+    values = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', content, re.MULTILINE))
+    return values.get("ID", ""), values.get("VERSION_ID", "")
+
+
+def memory_bytes(meminfo: str, limit: str = "") -> int:
+    """Return the memory of the machine, or the smaller limit of the control group."""
+    found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    total = int(found.group(1)) * 1024 if found else 0
+    return min(total, int(limit)) if limit.strip().isdigit() else total
+
+
+def control_data(output: str) -> dict[str, t.Any]:
+    """Return what matters of pg_controldata's output in the C locale."""
+    values = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in output.splitlines())}
+    return {
+        "system_identifier": values.get("Database system identifier", ""),
+        "state": values.get("Database cluster state", ""),
+        "checksums": values.get("Data page checksum version", "0") != "0",
+        "timeline": int(values.get("Latest checkpoint's TimeLineID", "0")),
+        "limits": {setting: int(values[name]) for name, setting in LIMITS.items() if name in values},
+    }
+
+
+def setting(content: str, name: str) -> str:
+    """Return the value that a configuration file gives a setting last, or nothing."""
+    found = re.findall(rf"^\s*{re.escape(name)}\s*=?\s*('(?:[^']|'')*'|[^\s#]+)", content, re.MULTILINE)
+    return found[-1].strip("'").replace("''", "'") if found else ""
