@@ -30,6 +30,7 @@ def fleet_problems(
     addresses: t.Any = None,
     required_groups: t.Iterable[str] = (),
     lost: t.Iterable[str] = (),
+    more: t.Iterable[dict[str, list[str]]] = (),
 ) -> dict[str, list[str]]:
     """Return what must be mended and what should be looked at, as numbered lists."""
     facts = _facts(profile)
@@ -45,6 +46,7 @@ def fleet_problems(
     problems += [
         Problem("cannot be reached, or cannot run Ansible's modules; see its message above", (name,)) for name in lost
     ]
+    problems += [Problem(str(text), (name,)) for some in more for name, texts in some.items() for text in texts]
     problems += _topology.problems_of(fleet)
     return {
         "errors": _topology.lines(_topology.merged(problem for problem in problems if not problem.warning)),

@@ -188,7 +188,6 @@ ERRORS: list[tuple[t.Callable[[Inventory], None], str]] = [
     (_unsupported, "worker1 and worker2 cannot be: Matrixon has no worker processes"),
     (_without_redis, "group redis: has no host, and processes of Synapse talk to each other"),
     (_address("homeserver", "10.0.0.11"), "matrixon_addresses: has 1 of the 2 hosts of group homeserver"),
-    (_address("redis", "cache1"), "matrixon_addresses: 'cache1' of redis is not an IP address"),
     (_address("postgres", "10.0.0.9"), "matrixon_addresses: 'postgres' is no group of the collection"),
     (
         _view("hs2", fingerprints={"matrixon_server_name": "aa", "matrixon_redis_password": "cc"}),
