@@ -18,12 +18,11 @@ def routing_backends(processes: list[Entry], facts: Entry) -> list[Entry]:
     no process serves has no backend, so its requests go there, too.
     """
     classes = facts.get("routing", {}).get("classes", [])
-    found = [_backend(entry, [one for one in processes if _serves(one, entry)]) for entry in classes]
     # Where requests are not told apart, every process is as good as another.
     mains = [one for one in processes if one["kind"] == "main" or not classes]
     main = {"name": "main", "balance": "token", "retry": "safe", "paths": []}
-    backends = [backend for backend in [*found, _backend(main, mains)] if backend["servers"]]
-    return _checked_once(backends)
+    found = [_backend(entry, [one for one in processes if _serves(one, entry)], mains) for entry in classes]
+    return _checked_once([backend for backend in [*found, _backend(main, mains, [])] if backend["servers"]])
 
 
 def haproxy_expectations(processes: list[Entry], facts: Entry) -> list[Entry]:
@@ -44,7 +43,11 @@ def _serves(process: Entry, entry: Entry) -> bool:
     return entry.get("serves_with", entry["name"]) in process["serves"]
 
 
-def _backend(entry: Entry, processes: list[Entry]) -> Entry:
+def _backend(entry: Entry, processes: list[Entry], mains: list[Entry]) -> Entry:
+    servers = [_server(process, backup=False) for process in processes]
+    # The main process can do what a worker does, but not what has been taken from it.
+    if servers and not (entry.get("stream") or entry.get("only_if_named")):
+        servers += [_server(process, backup=True) for process in mains]
     return {
         "name": f"homeserver_{entry['name']}",
         "class": entry["name"],
@@ -52,18 +55,23 @@ def _backend(entry: Entry, processes: list[Entry]) -> Entry:
         "retry": entry["retry"],
         "methods": entry.get("methods", []),
         "paths": entry["paths"],
-        # The main process can do what a worker does, but not what has been taken from it.
-        "fallback": not (entry.get("stream") or entry.get("only_if_named")),
-        "servers": [{key: process[key] for key in ("name", "address", "port")} for process in processes],
+        "servers": servers,
     }
 
 
+def _server(process: Entry, backup: bool) -> Entry:
+    return {"name": process["name"], "address": process["address"], "port": process["port"], "backup": backup}
+
+
 def _checked_once(backends: list[Entry]) -> list[Entry]:
-    """Let the first backend that has a server check it, and the others follow that."""
-    first: dict[str, str] = {}
+    """Let one backend check a server, the broadest that has it, and the others follow that."""
+    checking: dict[str, str] = {}
+    for backend in sorted(backends, key=lambda backend: (bool(backend["paths"]), -len(backend["paths"]))):
+        for server in backend["servers"]:
+            checking.setdefault(server["name"], backend["name"])
     for backend in backends:
         for server in backend["servers"]:
-            owner = first.setdefault(server["name"], backend["name"])
+            owner = checking[server["name"]]
             server["follows"] = "" if owner == backend["name"] else f"{owner}/{server['name']}"
     return backends
 
