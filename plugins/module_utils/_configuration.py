@@ -145,15 +145,14 @@ def run_check(
 
 
 def complaint(err: str, out: str) -> str:
-    """Return what a program complained about: of a Python traceback the exception, else its last words."""
+    """Return what a program complained about: of a Python traceback the exception and where it was, else its words."""
     text = err.strip() or out.strip()
     if "Traceback (most recent call last)" in text:
         lines = text.splitlines()
-        start = max(
-            (number for number, line in enumerate(lines) if line and not line[0].isspace() and ":" in line),
-            default=len(lines) - 1,
-        )
-        text = "\n".join(lines[start:])
+        starts = [number for number, line in enumerate(lines) if line and not line[0].isspace() and ":" in line]
+        frames = [after.strip() for line, after in zip(lines, lines[1:]) if line.startswith('  File "')]
+        where = f"; it came from: {' > '.join(frames[-2:])}" if frames else ""
+        text = "\n".join(lines[max(starts, default=len(lines) - 1) :]) + where
     return text[-MAX_COMPLAINT:]
 
 
@@ -164,7 +163,7 @@ def mask(text: str, entries: t.Sequence[Entry]) -> str:
             continue
         for line in entry.content.decode("utf-8", "replace").splitlines():
             for part in {line.strip(), line.rpartition(": ")[2].strip(" '\""), line.rpartition(" ")[2].strip(" '\"")}:
-                if len(part) >= 6:
+                if len(part) >= 8:
                     text = text.replace(part, "********")
     return text
 
