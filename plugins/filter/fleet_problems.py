@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import typing as t
 
 from ansible import constants
@@ -20,6 +21,12 @@ from ansible_collections.matrixon.ops.plugins.module_utils._topology import Flee
 # A directory that Ansible makes for each run, with a random name: the same for all hosts
 # of a run, and another one in the next.
 SALT = str(constants.DEFAULT_LOCAL_TMP).encode()
+
+
+# What Ansible says before it comes to the point.
+_WRAPPING = re.compile(
+    r"^(Task failed: |Finalization of task args for '[\w.]+' failed: |Error while resolving value for '\w+': )+"
+)
 
 
 def fleet_problems(
@@ -61,6 +68,19 @@ def fingerprints(values: dict[str, t.Any]) -> dict[str, str]:
         for name, value in values.items()
         if value is not None
     }
+
+
+def plain_error(message: t.Any, role: str) -> str:
+    """Return the error of a task as a sentence about the option that caused it, where that can be known."""
+    text = " ".join(str(message).split())
+    # The collection's own filters name the option themselves; Ansible puts the way to it around.
+    own = re.search(r"The filter plugin '?matrixon\.ops\.\w+'? failed: (?P<text>.+)$", text)
+    if own:
+        return own["text"]
+    missing = re.search(r"'(?P<name>[a-z]\w*)' is undefined", text)
+    if missing:
+        return f"{missing['name']}: is not defined; give it a value"
+    return f"{role}: {_WRAPPING.sub('', text)}"
 
 
 def _facts(profile: t.Any) -> dict[str, t.Any]:
@@ -106,4 +126,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return them by name."""
-        return {"fingerprints": fingerprints, "fleet_problems": fleet_problems}
+        return {"fingerprints": fingerprints, "fleet_problems": fleet_problems, "plain_error": plain_error}

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.matrixon.ops.plugins.filter.fleet_problems import fingerprints, fleet_problems
+from ansible_collections.matrixon.ops.plugins.filter.fleet_problems import fingerprints, fleet_problems, plain_error
 from ansible_collections.matrixon.ops.plugins.module_utils._topology import Problem, lines, merged
 
 GROUPS = {
@@ -291,3 +291,35 @@ def test_fingerprints_compare_and_do_not_tell() -> None:
     assert first == second and set(first) == {"password"}
     assert fingerprints({"password": "Xk29dkfj29fk"}) != first
     assert "Xk29" not in json.dumps(first) and len(first["password"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (
+            "Task failed: The filter plugin 'matrixon.ops.profile_facts' failed: matrixon_profile: 'x' is no profile",
+            "matrixon_profile: 'x' is no profile",
+        ),
+        (
+            "Task failed: Finalization of task args for 'ansible.builtin.set_fact' failed: Error while resolving value "
+            "for 'redis_problems': 'vault_redis' is undefined",
+            "vault_redis: is not defined; give it a value",
+        ),
+        ("Task failed: Module failed:\n no space", "redis: Module failed: no space"),
+        # A name of the role's own says nothing to its reader.
+        ("'__redis_problems' is undefined", "redis: '__redis_problems' is undefined"),
+    ],
+)
+def test_an_error_names_the_option_that_caused_it(message: str, sentence: str) -> None:
+    assert plain_error(message, "redis") == sentence
+
+
+def test_a_product_may_have_several_main_processes_on_hosts_of_their_own() -> None:
+    fleet = Inventory()
+    fleet.profile = "matrixon"
+    fleet.processes = [{"name": f"main{number}", "kind": "main", "host": f"hs{number}"} for number in (1, 2)]
+    assert fleet.judge() == {"errors": [], "warnings": []}
+    fleet.processes[1]["host"] = "hs1"
+    fleet.processes[1]["port"], fleet.processes[1]["metrics_port"] = 8009, 9091
+    (error,) = fleet.judge()["errors"]
+    assert "matrixon_processes: 2 main processes are to run on hs1" in error
