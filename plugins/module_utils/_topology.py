@@ -134,12 +134,20 @@ def _processes(fleet: Fleet) -> t.Iterator[Problem]:
             )
         return
     mains = [_name(process) for process in fleet.processes if process.get("kind") == "main"]
-    if len(mains) > 1:
+    if fleet.facts.get("topology", {}).get("several_mains"):
+        hosts = [process.get("host") for process in fleet.processes if process.get("kind") == "main"]
+        for host, count in collections.Counter(hosts).items():
+            if count > 1:
+                yield Problem(
+                    f"matrixon_processes: {count} main processes are to run on {host}, and a host has one unit for "
+                    "them; put each on a host of its own"
+                )
+    elif len(mains) > 1:
         yield Problem(
             f"matrixon_processes: {_listed(mains)} are main processes, and two on one database destroy it; "
             "keep one and make workers of the others"
         )
-    elif not mains and fleet.facts:
+    if not mains and fleet.facts:
         yield Problem(
             "matrixon_processes: there is no main process; give one kind: main, or the name "
             f"{fleet.facts['topology']['main']}"
