@@ -23,6 +23,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._topology import Flee
 SALT = str(constants.DEFAULT_LOCAL_TMP).encode()
 
 
+# What roles that use the processes have to ask by themselves, too, for those who use them alone.
+_CAUSES = ("is empty", "main process", "port", "not know")
 # What Ansible says before it comes to the point.
 _WRAPPING = re.compile(
     r"^(Task failed: |Finalization of task args for '[\w.]+' failed: |Error while resolving value for '\w+': )+"
@@ -49,12 +51,14 @@ def fleet_problems(
         facts=facts,
         required_groups=list(required_groups),
     )
-    problems = [Problem(str(text), (view["name"],)) for view in fleet.views for text in view.get("problems") or []]
+    of_fleet = _topology.problems_of(fleet)
+    by_role = [(view["name"], str(text)) for view in fleet.views for text in view.get("problems") or []]
+    problems = [Problem(text, (name,)) for name, text in by_role if not _is_said(text, of_fleet)]
     problems += [
         Problem("cannot be reached, or cannot run Ansible's modules; see its message above", (name,)) for name in lost
     ]
     problems += [Problem(str(text), (name,)) for some in more for name, texts in some.items() for text in texts]
-    problems += _topology.problems_of(fleet)
+    problems += of_fleet
     return {
         "errors": _topology.lines(_topology.merged(problem for problem in problems if not problem.warning)),
         "warnings": _topology.lines(_topology.merged(problem for problem in problems if problem.warning)),
@@ -83,6 +87,14 @@ def plain_error(message: t.Any, role: str) -> str:
     return f"{role}: {_WRAPPING.sub('', text)}"
 
 
+def _is_said(text: str, of_fleet: list[Problem]) -> bool:
+    """Say whether a role complains of a process of which the fleet's rules say the same, and where it is."""
+    if not text.startswith("matrixon_processes:"):
+        return False
+    others = [problem.text for problem in of_fleet if problem.text.startswith("matrixon_processes:")]
+    return any(cause in text and cause in other for other in others for cause in _CAUSES)
+
+
 def _facts(profile: t.Any) -> dict[str, t.Any]:
     """Return the facts of a profile. That there is no such profile was said by the role that needs it."""
     try:
@@ -99,8 +111,10 @@ def _processes(processes: t.Any, facts: dict[str, t.Any]) -> list[dict[str, t.An
             continue
         name = facts["topology"]["main"] if facts else "main"
         kind = process.get("kind") or ("main" if process.get("name") == name else "worker")
-        # A second main is refused as such; that it wants the ports of the first follows from it.
-        first = kind == "main" and all(other["kind"] != "main" for other in found)
+        # A second main on a host is refused as such; that it wants the ports of the first follows from it.
+        first = kind == "main" and ("main", process.get("host")) not in [
+            (one["kind"], one.get("host")) for one in found
+        ]
         ports = facts["ports"] if facts and first else {}
         defaults = {
             "port": ports.get("client"),

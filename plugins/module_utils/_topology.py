@@ -198,6 +198,11 @@ def _workers(fleet: Fleet) -> t.Iterator[Problem]:
             f"group redis: has no host, and processes of {title} talk to each other through Redis; put a host into it"
         )
     for process in workers:
+        if process.get("address") in HERE and len({one.get("host") for one in fleet.processes}) > 1:
+            yield Problem(
+                f"matrixon_processes: {_name(process)} has the address {process['address']}, where no other host "
+                f"reaches it; give the address of {process.get('host')}"
+            )
         if not process.get("port"):
             yield Problem(
                 f"matrixon_processes: worker {_name(process)} has no port; give it one that is free on "
@@ -209,7 +214,9 @@ def _classes(fleet: Fleet) -> t.Iterator[Problem]:
     if not fleet.facts or fleet.facts["topology"]["workers"]["state"] == "unsupported":
         return
     title = fleet.facts["title"]
-    classes = [entry["name"] for entry in fleet.facts.get("routing", {}).get("classes", [])]
+    entries = fleet.facts.get("routing", {}).get("classes", [])
+    classes = [entry["name"] for entry in entries]
+    writers = {entry["name"]: entry["stream"] for entry in entries if entry.get("stream")}
     streams = _stream_names(fleet.facts)
     for process in fleet.processes:
         for name in process.get("serves") or []:
@@ -217,6 +224,11 @@ def _classes(fleet: Fleet) -> t.Iterator[Problem]:
                 yield Problem(
                     f"matrixon_processes: {_name(process)} is to serve '{name}', which {title} does not know; "
                     f"there are {_listed(classes)}"
+                )
+            elif name in writers and writers[name] not in (process.get("streams") or []):
+                yield Problem(
+                    f"matrixon_processes: {_name(process)} is to serve '{name}', which only a process that writes the "
+                    f"stream {writers[name]} can; add it to its streams"
                 )
         for name in process.get("streams") or []:
             if streams is not None and name not in streams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -57,7 +58,9 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        return [line.split(". ", 1)[1] for line in self.message[1:] if line[:1].isdigit()]
+        # What may be meant so comes behind, under a line of its own.
+        errors = itertools.takewhile(lambda line: line[0].isdigit(), self.message[1:])
+        return [line.split(". ", 1)[1] for line in errors]
 
     def assert_nothing_was_done(self) -> None:
         actions = {
@@ -241,6 +244,39 @@ def test_all_faults_at_once_are_one_list(run: t.Callable[..., Run]) -> None:
     done.assert_nothing_was_done()
     # The list names secrets and tells none.
     assert "changeme-2026" not in done.output and "Xk2!" not in done.output and SECRET.format("a") not in done.output
+
+
+def archive() -> dict[str, t.Any]:
+    """Return a good inventory with the other profile: a release archive, one main process on each host."""
+    inventory = fleet()
+    mains = [{"name": f"main{number}", "kind": "main", "host": f"hs{number}"} for number in (1, 2)]
+    _set(
+        matrixon_profile="matrixon",
+        matrixon_processes=mains,
+        homeserver_version="1.0.0",
+        homeserver_archive_url="https://releases.example.com/matrixon-1.0.0.tar.gz",
+        homeserver_archive_checksum="sha256:" + 64 * "0",
+    )(inventory)
+    return inventory
+
+
+def test_a_release_archive_passes_with_its_checksum(run: t.Callable[..., Run]) -> None:
+    done = run(archive())
+    assert done.code == 0, done.output
+
+
+def test_an_absent_checksum_is_in_the_list(run: t.Callable[..., Run]) -> None:
+    inventory = archive()
+    _set(homeserver_archive_checksum="", postgresql_replication_password="")(inventory)
+    _process(1, host="hs1", port=8009)(inventory)
+    done = run(inventory)
+    assert done.code != 0
+    assert [problem.split(";")[0] for problem in done.problems] == [
+        "matrixon_processes: 2 main processes are to run on hs1, and a host has one unit for them",
+        "db1, db2: postgresql_replication_password: it is empty",
+        "hs1, hs2: homeserver_archive_checksum: is missing",
+    ]
+    done.assert_nothing_was_done()
 
 
 def test_what_argument_specs_refuse_hides_nothing_else(run: t.Callable[..., Run]) -> None:

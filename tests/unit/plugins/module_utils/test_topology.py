@@ -138,6 +138,16 @@ def _unsupported(fleet: Inventory) -> None:
     fleet.processes[2].pop("serves")
 
 
+def _several_mains(fleet: Inventory) -> None:
+    """Make a fleet of a product whose main processes do not know of each other."""
+    fleet.profile = "matrixon"
+    fleet.processes = [
+        {"name": "one", "kind": "main", "host": "hs1"},
+        {"name": "two", "kind": "main", "host": "hs2"},
+        {"name": "three", "kind": "main", "host": "hs2", "port": 8009},
+    ]
+
+
 def _without_redis(fleet: Inventory) -> None:
     _empty("redis")(fleet)
     fleet.required.remove("redis")
@@ -184,8 +194,15 @@ ERRORS: list[tuple[t.Callable[[Inventory], None], str]] = [
     (_process(1, replication_port=9093), "port 9093 is wanted by main (replication_port) and worker1"),
     (_shared_host, "cache1: port 6379 is wanted by Redis and worker3 (port)"),
     (_process(2, serves=["sink"]), "worker2 is to serve 'sink', which Synapse does not know; there are"),
+    (
+        _process(2, serves=["typing"]),
+        "worker2 is to serve 'typing', which only a process that writes the stream typing",
+    ),
+    (_process(2, streams=["typo"], replication_port=9200), "worker2 is to write the stream 'typo', which Synapse does"),
+    (_process(2, address="127.0.0.1"), "worker2 has the address 127.0.0.1, where no other host reaches it"),
     (_process(2, streams=["typing"]), "worker2 writes streams and has no replication_port"),
     (_unsupported, "worker1 and worker2 cannot be: Matrixon has no worker processes"),
+    (_several_mains, "matrixon_processes: 2 main processes are to run on hs2"),
     (_without_redis, "group redis: has no host, and processes of Synapse talk to each other"),
     (_address("homeserver", "10.0.0.11"), "matrixon_addresses: has 1 of the 2 hosts of group homeserver"),
     (_address("postgres", "10.0.0.9"), "matrixon_addresses: 'postgres' is no group of the collection"),
@@ -284,6 +301,18 @@ def test_an_unknown_profile_is_left_to_its_role() -> None:
 def test_one_sentence_stands_once_with_all_its_hosts() -> None:
     problems = [Problem("it is wrong", ("db1",)), Problem("alone"), Problem("it is wrong", ("db2",))]
     assert lines(merged(problems)) == ["1. alone", "2. db1, db2: it is wrong"]
+
+
+def test_what_a_role_says_of_the_processes_is_not_said_twice() -> None:
+    fleet = Inventory()
+    fleet.processes[1].pop("port")
+    fleet.views["lb1"]["problems"] = [
+        "matrixon_processes: worker1 without a port; give each worker one",
+        "matrixon_processes: work er1 cannot be the name of a server in HAProxy; use letters",
+        "load_balancer_maxconn: a port",
+    ]
+    errors = fleet.judge()["errors"]
+    assert len(errors) == 3 and [error for error in errors if "without a port" in error] == []
 
 
 def test_fingerprints_compare_and_do_not_tell() -> None:
