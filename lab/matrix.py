@@ -9,9 +9,14 @@ import json
 import socket
 import ssl
 import threading
+import time
 from urllib.parse import quote, urlencode
 
 from lab.config import PUBLIC_NAME, Lab
+
+
+# A server closes what was idle for longer; what is asked then would be lost.
+KEEP_S = 5
 
 
 class MatrixError(Exception):
@@ -44,12 +49,13 @@ class Client:
 
     def _connection(self) -> http.client.HTTPConnection:
         known = getattr(self._local, "connection", None)
-        if known is None:
+        if known is None or time.monotonic() - self._local.used > KEEP_S:
             if self._context is not None:
                 known = _Mapped(self._name, self._address, self._context, self._timeout)
             else:
                 known = http.client.HTTPConnection(*self._address, timeout=self._timeout)
             self._local.connection = known
+        self._local.used = time.monotonic()
         return known
 
     def raw(self, method: str, path: str, body: bytes | None, headers: dict) -> tuple[int, bytes]:
@@ -57,7 +63,9 @@ class Client:
         try:
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            content = answer.read()
+            self._local.used = time.monotonic()
+            return answer.status, content
         except (OSError, http.client.HTTPException):
             connection.close()
             self._local.connection = None
