@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode
 
 from lab.config import PUBLIC_NAME, Lab
 
-
 # A server closes what was idle for longer; what is asked then would be lost.
 KEEP_S = 5
 
