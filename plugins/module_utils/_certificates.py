@@ -62,28 +62,34 @@ def load_key(text: str) -> t.Any:
 
 def pem(certificate: t.Any) -> str:
     """Return a certificate as PEM."""
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    text: str = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return text
 
 
 def key_pem(key: t.Any) -> str:
     """Return a key as PEM, not encrypted."""
-    return key.private_bytes(
+    text: str = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+    return text
 
 
 def not_before(certificate: t.Any) -> datetime.datetime:
     """Return from when it is valid, in UTC without a zone."""
     if hasattr(certificate, "not_valid_before_utc"):
-        return certificate.not_valid_before_utc.replace(tzinfo=None)
-    return certificate.not_valid_before
+        moment: datetime.datetime = certificate.not_valid_before_utc.replace(tzinfo=None)
+    else:
+        moment = certificate.not_valid_before
+    return moment
 
 
 def not_after(certificate: t.Any) -> datetime.datetime:
     """Return until when it is valid, in UTC without a zone."""
     if hasattr(certificate, "not_valid_after_utc"):
-        return certificate.not_valid_after_utc.replace(tzinfo=None)
-    return certificate.not_valid_after
+        moment: datetime.datetime = certificate.not_valid_after_utc.replace(tzinfo=None)
+    else:
+        moment = certificate.not_valid_after
+    return moment
 
 
 def names_of(certificate: t.Any) -> list[str]:

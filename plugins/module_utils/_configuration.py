@@ -162,7 +162,7 @@ def mask(text: str, entries: t.Sequence[Entry]) -> str:
         if not entry.secret:
             continue
         for line in entry.content.decode("utf-8", "replace").splitlines():
-            for part in {line.strip(), line.rpartition(": ")[2].strip(" '\""), line.rpartition(" ")[2].strip(" '\"")}:
+            for part in (line.strip(), line.rpartition(": ")[2].strip(" '\""), line.rpartition(" ")[2].strip(" '\"")):
                 if len(part) >= 8:
                     text = text.replace(part, "********")
     return text

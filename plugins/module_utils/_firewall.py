@@ -66,7 +66,8 @@ def firewall_rules(spec: Spec) -> list[Rule]:
 
 
 def _computed(spec: Spec) -> list[Rule]:
-    groups, rules = spec["groups"], []
+    groups = spec["groups"]
+    rules: list[Rule] = []
 
     def allow(port: t.Any, sources: list[str], comment: str) -> None:
         if port:

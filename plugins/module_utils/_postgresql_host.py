@@ -43,7 +43,8 @@ def memory_bytes(meminfo: str, limit: str = "") -> int:
 
 def control_data(output: str) -> dict[str, t.Any]:
     """Return what matters of pg_controldata's output in the C locale."""
-    values = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in output.splitlines())}
+    lines = (line.partition(":") for line in output.splitlines())
+    values = {name.strip(): value.strip() for name, dummy, value in lines}
     return {
         "system_identifier": values.get("Database system identifier", ""),
         "state": values.get("Database cluster state", ""),

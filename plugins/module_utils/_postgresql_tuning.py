@@ -95,7 +95,7 @@ def settings(
         ("shared_buffers", _size(shared), f"a quarter of {memory}, at most 64 GB"),
         ("effective_cache_size", _size(memory_bytes * 7 // 10 // MB * MB), f"what of {memory} caches the files"),
         ("work_mem", _size(work), f"half of the rest for two sorts on each of {connections} connections"),
-        ("maintenance_work_mem", _size(maintenance), "with all autovacuum workers a quarter of the memory, at most 1 GB"),
+        ("maintenance_work_mem", _size(maintenance), "all autovacuum workers: a quarter of the memory, at most 1 GB"),
         ("huge_pages", "try", "smaller page tables where the system offers them"),
         ("max_worker_processes", max(8, cores + 4), f"{cores} cores, and the server's own workers"),
         ("max_parallel_workers", max(2, cores), f"{cores} cores"),
@@ -112,7 +112,7 @@ def settings(
         ("max_wal_senders", senders, f"{standbys} standbys, twice while they reconnect, and backups"),
         ("max_replication_slots", senders, "one for each sender"),
         ("autovacuum_max_workers", autovacuum_workers, f"{cores} cores"),
-        ("autovacuum_vacuum_cost_limit", 2000 if fast else 400, f"vacuum keeps up with hot tables; storage is {storage}"),
+        ("autovacuum_vacuum_cost_limit", 2000 if fast else 400, f"vacuum keeps up with hot tables on {storage}"),
         ("autovacuum_vacuum_scale_factor", 0.05, "a twentieth of a table with millions of rows is enough to clean"),
         ("autovacuum_analyze_scale_factor", 0.02, "good plans for tables that only grow"),
     ]

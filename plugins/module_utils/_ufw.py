@@ -52,7 +52,7 @@ class Entry(t.NamedTuple):
     @property
     def comment(self) -> str:
         """Its comment, which ufw writes in hexadecimal."""
-        _, found, code = self.text.rpartition(" comment=")
+        dummy, found, code = self.text.rpartition(" comment=")
         try:
             return bytes.fromhex(code).decode("utf-8", "replace") if found else ""
         except ValueError:

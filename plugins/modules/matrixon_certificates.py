@@ -173,7 +173,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils import _certificates 
 
 PENDING = ".privkey.pending"
 RELOAD = ".reload"
-KEY_MODE, CERTIFICATE_MODE, DIRECTORY_MODE = 0o640, 0o644, 0o750
+KEY_MODE = 0o640
+CERTIFICATE_MODE = 0o644
+DIRECTORY_MODE = 0o750
 
 
 class Store:

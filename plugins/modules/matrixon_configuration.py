@@ -143,11 +143,12 @@ import pwd
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.matrixon.ops.plugins.module_utils._configuration import (
     Account,
     Entry,
-    Refused,
     Owner,
+    Refused,
     apply,
     check,
     differences,
@@ -217,7 +218,13 @@ def main() -> None:
         argument_spec={
             "root": {"type": "path", "required": True},
             "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
-            "secret_files": {"type": "list", "elements": "dict", "default": [], "options": SECRET_OPTIONS},
+            "secret_files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "no_log": False,
+                "options": SECRET_OPTIONS,
+            },
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
             "mode": {"type": "str", "default": "0644"},

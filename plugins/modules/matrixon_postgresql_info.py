@@ -177,7 +177,7 @@ def data_state(module: AnsibleModule, directory: str, major: int, tools: str) ->
     except FileNotFoundError:
         return "absent", nothing
     except OSError as error:
-        module.fail_json(msg=f"data_directory: {directory} cannot be read: {error.strerror}; the module must run as root")
+        module.fail_json(msg=f"data_directory: {directory} cannot be read: {error.strerror}; run the module as root")
     if not names:
         return "empty", nothing
     if "PG_VERSION" not in names:

@@ -24,6 +24,7 @@ attributes:
     description: In check mode nothing is fetched, and the result says whether it would be.
   diff_mode:
     support: none
+    description: A release has no lines to show.
   platform:
     support: full
     description: It works on hosts of this kind.

@@ -139,6 +139,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._systemd import is_booted
 from ansible_collections.matrixon.ops.plugins.module_utils._units import observe
