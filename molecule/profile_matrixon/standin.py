@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """A stand-in for Matrixon, whose public source does not build. It is not Matrixon.
 
 It knows what the tests need and names itself a stand-in wherever it speaks:
@@ -22,10 +21,18 @@ import tomllib
 
 VERSION = "0.0.1"
 TITLE = f"matrixon stand-in {VERSION}"
-REQUIRED = (
-    "server_name address port database_url allow_registration allow_federation allow_jaeger "
-    "tracing_flame log max_request_size"
-).split()
+REQUIRED = [
+    "server_name",
+    "address",
+    "port",
+    "database_url",
+    "allow_registration",
+    "allow_federation",
+    "allow_jaeger",
+    "tracing_flame",
+    "log",
+    "max_request_size",
+]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
