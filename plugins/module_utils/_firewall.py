@@ -27,7 +27,9 @@ def network(text: t.Any) -> Network:
     """Return the network that an address or a network in CIDR notation means."""
     value = ipaddress.ip_network(str(text).strip(), strict=False)
     if isinstance(value, ipaddress.IPv6Network) and value.network_address.ipv4_mapped is not None:
-        raise ValueError(f"'{text}' is an IPv4 address in IPv6 clothes, which the packet filter never sees")
+        raise ValueError(
+            f"'{text}' is an IPv4 address in IPv6 clothes, which the packet filter never sees; write it plainly"
+        )
     return value
 
 
@@ -103,7 +105,8 @@ def _own_rules(spec: Spec) -> list[Rule]:
     rules = []
     for entry in spec["extra"]:
         port = "" if entry.get("port") in (None, "") else str(entry["port"])
-        sources = entry.get("from") or [ANY]
+        # A list that is empty is nobody, not everybody.
+        sources = entry.get("from", ANY) or []
         sources = [sources] if isinstance(sources, str) else sources
         for source in _sources(spec, sources):
             rules.append(
@@ -217,7 +220,7 @@ def _lock_out_problems(spec: Spec, connection: str, controller: str, proof: str)
     try:
         seen = ipaddress.ip_address(address)
     except ValueError:
-        return [f"{option}: '{address}' is not an address"]
+        return [f"{option}: '{address}' is not an address; give firewall_controller_address one, such as 10.0.9.7"]
     mapped = seen.ipv4_mapped if isinstance(seen, ipaddress.IPv6Address) else None
     address = str(mapped or seen)
     port = spec["ssh_port"]
@@ -274,7 +277,7 @@ def _ssh_problems(spec: Spec) -> list[str]:
     for name in spec["ssh_networks"]:
         if name in spec["addresses"]:
             continue
-        message = _bad_network(name) if name != ANY else ""
+        message = _bad_network(name, or_group=True) if name != ANY else ""
         if message:
             problems.append(f"firewall_ssh_networks: {message}")
         elif name == ANY or network(name).prefixlen == 0:
@@ -321,20 +324,26 @@ def _own_problems(spec: Spec) -> list[str]:
                     problems.append(f"{where}: a range of ports needs proto tcp or udp")
         elif (entry.get("action") or "allow") == "allow" and not entry.get("from") and not entry.get("interface"):
             problems.append(f"{where}: allows everything from everybody; give it a port, from or interface")
-        sources = entry.get("from") or []
+        sources = entry.get("from", ANY)
+        if not sources:
+            problems.append(f"{where}: from is empty; leave it out if everybody is meant")
+            sources = []
         for source in [sources] if isinstance(sources, str) else sources:
             if source != ANY and source not in spec["addresses"]:
-                message = _bad_network(source)
+                message = _bad_network(source, or_group=True)
                 if message:
-                    problems.append(f"{where}: from: {message}, and not a group of matrixon_addresses")
+                    problems.append(f"{where}: from: {message}")
         if entry.get("interface") and not INTERFACE.match(entry["interface"]):
-            problems.append(f"{where}: '{entry['interface']}' is not the name of an interface")
+            problems.append(f"{where}: '{entry['interface']}' is not the name of an interface; write one such as eth0")
     return problems
 
 
-def _bad_network(text: t.Any) -> str:
+def _bad_network(text: t.Any, or_group: bool = False) -> str:
     try:
         network(text)
     except ValueError as error:
-        return str(error) if "clothes" in str(error) else f"'{text}' is not an address or a network"
+        if "clothes" in str(error):
+            return str(error)
+        what = "an address, a network or a group of matrixon_addresses" if or_group else "an address or a network"
+        return f"'{text}' is not {what}; write one, such as 10.0.9.7 or 2001:db8:9::/64"
     return ""
