@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 import uuid
@@ -17,7 +20,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
-from lab.matrix import Client  # noqa: E402
+from lab.matrix import Client, MatrixError  # noqa: E402
 
 LOAD_BALANCER = "172.30.10.11"
 PUBLIC_NAME = "matrix.fleet.test"
@@ -61,6 +64,18 @@ def client(name: str = PUBLIC_NAME) -> Client:
 
 
 @pytest.fixture(scope="session")
+def ca() -> str:
+    """The CA of the fleet's certificates."""
+    return str(CA)
+
+
+@pytest.fixture(scope="session")
+def client_at() -> t.Callable[[tuple[str, int], str], Client]:
+    """A client that calls an address by a name."""
+    return lambda address, name: Client(address, name, str(CA))
+
+
+@pytest.fixture(scope="session")
 def client_as() -> t.Callable[[str], Client]:
     """A client that is not logged in, and calls the load balancer by a name."""
     return client
@@ -73,15 +88,15 @@ def login(name: str, password: str) -> User:
 
 
 @pytest.fixture(scope="session")
-def secret() -> str:
-    """What registers users without an open registration."""
-    variables = yaml.safe_load((ROOT / "molecule/default/group_vars/all.yml").read_text())
-    return variables["homeserver_registration_shared_secret"]
+def variables() -> dict[str, t.Any]:
+    """What the inventory says to all hosts."""
+    return yaml.safe_load((ROOT / "molecule/default/group_vars/all.yml").read_text())
 
 
 @pytest.fixture(scope="session")
-def people(secret: str) -> tuple[User, User]:
+def people(variables: dict[str, t.Any]) -> tuple[User, User]:
     """Two users, registered and logged in."""
+    secret = variables["homeserver_registration_shared_secret"]
     suffix, password = uuid.uuid4().hex[:8], uuid.uuid4().hex
     for name in (f"alice{suffix}", f"bob{suffix}"):
         client().register(secret, name, password, admin=name.startswith("alice"))
@@ -134,6 +149,58 @@ def until() -> t.Callable[[t.Callable[[], bool], float], bool]:
         return True
 
     return wait
+
+
+class Asker(threading.Thread):
+    """A client that keeps asking, and remembers what failed."""
+
+    def __init__(self, ask: t.Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self.ask, self.count, self.failures = ask, 0, []
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.1):
+            self.count += 1
+            try:
+                self.ask()
+            except (OSError, http.client.HTTPException, MatrixError) as error:
+                self.failures.append(f"{time.strftime('%T')} {error!r}")
+
+    def stop(self) -> None:
+        self.done.set()
+        self.join(60)
+
+
+@pytest.fixture
+def keep_asking() -> t.Iterator[t.Callable[..., list[Asker]]]:
+    """Start clients that keep asking, each one thing."""
+    running: list[Asker] = []
+
+    def start(*questions: t.Callable[[], object]) -> list[Asker]:
+        askers = [Asker(question) for question in questions]
+        for asker in askers:
+            asker.start()
+        running.extend(askers)
+        return askers
+
+    yield start
+    for asker in running:
+        asker.stop()
+
+
+@pytest.fixture(scope="session")
+def run_python(server: t.Callable[[str], t.Any]) -> t.Callable[..., t.Any]:
+    """Run a script on a host; it prints JSON. Its input is JSON, too, and so no command line tells it."""
+
+    def run(name: str, script: str, *, python: str = "/usr/bin/python3", **given: t.Any) -> t.Any:
+        code = "import json, sys\ngiven = json.loads(sys.stdin.readline())\n" + script
+        whole = json.dumps(given) + "\n"
+        done = server(name).run("printf %s %s | %s -c %s", "%s", whole, python, code)
+        assert done.rc == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import http.client
 import itertools
 import json
 import pathlib
-import sys
-import threading
 import time
 import typing as t
 
 import pytest
-import yaml
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
-
-from lab.matrix import MatrixError
 
 # The unit of each part, by host. Their start times tell what a run has touched.
 UNITS = {
@@ -70,29 +62,8 @@ def test_what_was_stopped_is_healed_and_nothing_else_is_touched(
     assert until(lambda: sql("db2", f"SELECT count(*) FROM event_json WHERE event_id = '{event}'") == "1", 20)
 
 
-class Asker(threading.Thread):
-    """A client that keeps asking, and remembers what failed."""
-
-    def __init__(self, ask: t.Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self.ask, self.count, self.failures = ask, 0, []
-        self.done = threading.Event()
-
-    def run(self) -> None:
-        while not self.done.wait(0.1):
-            self.count += 1
-            try:
-                self.ask()
-            except (OSError, http.client.HTTPException, MatrixError) as error:
-                self.failures.append(f"{time.strftime('%T')} {error!r}")
-
-    def stop(self) -> None:
-        self.done.set()
-        self.join(60)
-
-
 def test_one_setting_restarts_what_it_concerns_one_at_a_time_behind_a_drain(
-    starts: t.Any, playbook: t.Any, client_as: t.Any, people: t.Any, room: str
+    starts: t.Any, playbook: t.Any, client_as: t.Any, people: t.Any, room: str, keep_asking: t.Any
 ) -> None:
     def upload_limit() -> int:
         return people[0].call("GET", "v1/media/config")["m.upload.size"]
@@ -102,13 +73,11 @@ def test_one_setting_restarts_what_it_concerns_one_at_a_time_behind_a_drain(
     # Short requests, reads of the database, and long polls: cut off, a poll is an error.
     stranger, (alice, bob) = client_as("matrix.fleet.test"), people
     since = bob.call("GET", "v3/sync", query={"timeout": 0})["next_batch"]
-    askers = [
-        Asker(lambda: stranger.call("GET", "/_matrix/client/versions")),
-        Asker(lambda: alice.call("GET", f"v3/rooms/{room}/messages", query={"dir": "b", "limit": 5})),
-        Asker(lambda: bob.call("GET", "v3/sync", query={"since": since, "timeout": 5000})),
-    ]
-    for asker in askers:
-        asker.start()
+    askers = keep_asking(
+        lambda: stranger.call("GET", "/_matrix/client/versions"),
+        lambda: alice.call("GET", f"v3/rooms/{room}/messages", query={"dir": "b", "limit": 5}),
+        lambda: bob.call("GET", "v3/sync", query={"since": since, "timeout": 5000}),
+    )
     run = playbook("homeserver", "-e", json.dumps({"homeserver_settings": {"max_upload_size": f"{megabytes}M"}}))
     for asker in askers:
         asker.stop()
@@ -133,8 +102,7 @@ def test_a_setting_that_needs_no_restart_restarts_nothing(starts: t.Any, playboo
     assert touched(before, starts()) == set()
 
 
-def test_nobody_can_read_a_secret(server: t.Any) -> None:
-    variables = yaml.safe_load((pathlib.Path(__file__).parents[1] / "group_vars/all.yml").read_text())
+def test_nobody_can_read_a_secret(server: t.Any, variables: dict) -> None:
     secrets = [value for name, value in variables.items() if name.endswith(("password", "secret", "_key"))]
     assert len(secrets) >= 8
     words = "\n".join(secrets)

@@ -1,0 +1,91 @@
+"""The database servers, asked from where their clients are."""
+
+from __future__ import annotations
+
+import typing as t
+import uuid
+
+import pytest
+
+PRIMARY = "172.30.10.31"
+OWNER = {"user": "synapse", "password": "molecule-database-owner-secret"}
+MONITOR = {"user": "monitor", "password": "molecule-monitor-login-secret"}
+CA = "/etc/ssl/matrixon/ca.pem"
+VENV = "/opt/matrix-synapse/current/bin/python"
+# Prints nothing where the session was opened, else why not.
+CONNECT = """
+import psycopg2
+try:
+    psycopg2.connect(dbname="synapse", connect_timeout=10, **given).close()
+    print(json.dumps(""))
+except psycopg2.OperationalError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+@pytest.fixture
+def refusal(run_python: t.Any) -> t.Callable[..., str]:
+    """How the primary refuses a login that comes from a homeserver host."""
+    return lambda **options: run_python(
+        "hs1", CONNECT, python=VENV, **{"host": PRIMARY, "sslmode": "verify-full", "sslrootcert": CA, **options}
+    )
+
+
+def test_the_owner_gets_in_with_its_password_over_tls_alone(refusal: t.Any) -> None:
+    assert refusal(**OWNER) == ""
+    assert "password authentication failed" in refusal(**{**OWNER, "password": "wrong"})
+    assert "no encryption" in refusal(**OWNER, sslmode="disable")
+
+
+def test_the_certificate_is_for_the_server(refusal: t.Any) -> None:
+    assert refusal(**OWNER, host="db1", hostaddr=PRIMARY) == ""
+    assert "does not match" in refusal(**OWNER, host="other.test", hostaddr=PRIMARY)
+
+
+def test_other_logins_are_not_for_homeserver_hosts(refusal: t.Any) -> None:
+    assert "no pg_hba.conf entry" in refusal(**MONITOR)
+    assert "no pg_hba.conf entry" in refusal(**{**OWNER, "user": "postgres"})
+
+
+@pytest.mark.parametrize("name", ["db1", "db2"])
+def test_the_cluster_is_as_the_homeserver_needs_it(sql: t.Any, name: str) -> None:
+    assert sql(name, "SHOW data_checksums") == "on"
+    query = "SELECT datcollate, datctype, pg_encoding_to_char(encoding), datdba::regrole FROM pg_database"
+    assert sql(name, f"{query} WHERE datname = 'synapse'") == "C|C|UTF8|synapse"
+    # The pools of four processes, and the reserve.
+    assert sql(name, "SHOW max_connections") == str(4 * 5 + 20)
+    assert sql(name, "SHOW password_encryption") == "scram-sha-256"
+    assert sql(name, "SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"
+    assert int(sql(name, "SELECT count(*) FROM pg_stat_statements")) > 0
+
+
+def test_logins_have_the_rights_they_need(sql: t.Any) -> None:
+    query = "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolcanlogin AND "
+    assert sql("db1", query + "(rolsuper OR rolcreaterole OR rolcreatedb)") == "postgres"
+    assert sql("db1", query + "rolreplication") == "postgres,replicator"
+    assert sql("db1", query + "pg_has_role(oid, 'pg_monitor', 'MEMBER') AND NOT rolsuper") == "monitor"
+
+
+def test_the_standby_streams_through_its_slot_and_replays(sql: t.Any, until: t.Any) -> None:
+    query = "SELECT active, wal_status FROM pg_replication_slots WHERE slot_name = 'db2'"
+    assert sql("db1", query) == "t|reserved"
+    assert sql("db1", "SELECT application_name, state FROM pg_stat_replication") == "db2|streaming"
+    assert sql("db1", "SHOW max_slot_wal_keep_size") == "10GB"
+    table = f"proof_{uuid.uuid4().hex}"
+    sql("db1", f"CREATE TABLE {table} AS SELECT 42 AS answer")
+    try:
+        assert until(lambda: sql("db2", f"SELECT to_regclass('{table}') IS NOT NULL") == "t", 10)
+        assert sql("db2", f"SELECT answer FROM {table}") == "42"
+    finally:
+        sql("db1", f"DROP TABLE {table}")
+
+
+def test_no_standby_is_built_over_a_cluster(server: t.Any, sql: t.Any, playbook: t.Any) -> None:
+    identity = "SELECT system_identifier, pg_postmaster_start_time() FROM pg_control_system()"
+    before = sql("db1", identity)
+    words = ("matrixon_database_role=standby", "postgresql_primary_host=172.30.10.32", "postgresql_slot_name=db1")
+    run = playbook("postgresql", "--limit", "db1", *(part for word in words for part in ("-e", word)))
+    assert run.code == 2, run.output
+    assert "holds a cluster that is none; it is left as it is" in " ".join(run.output.split())
+    assert sql("db1", identity) == before
+    assert sql("db1", "SELECT pg_is_in_recovery()") == "f"
