@@ -19,6 +19,8 @@ EVERYBODY = {"4": "0.0.0.0/0", "6": "::/0"}
 PREFIX = {"4": "ufw", "6": "ufw6"}
 # Begins the comment of every rule that is written here, and so tells them from others.
 MARK = "matrixon: "
+# What ufw asks one after the other, each a chain for what comes in, goes out and is routed.
+STEPS = ("before-logging", "before", "after", "after-logging", "reject", "track")
 TARGETS = {"allow": "ACCEPT", "deny": "DROP", "reject": "REJECT"}
 
 HEAD = """*filter
@@ -272,6 +274,22 @@ def is_up(saved: str, family: str, policy: str) -> bool:
         and f"-A INPUT -j {prefix}-before-input" in lines
         and f"-A {prefix}-before-input -j {prefix}-user-input" in lines
     )
+
+
+def lost_jumps(saved: str, family: str) -> list[str]:
+    """Return what brings ufw's chains back into the built-in ones, or nothing where none is lost.
+
+    ufw makes these jumps together with its chains only. So where the built-in chains were
+    flushed but ufw's chains are still there, not even its reload makes them again.
+    """
+    lines = saved.splitlines()
+    found = []
+    for chain in ("INPUT", "OUTPUT", "FORWARD"):
+        wanted = [f"-A {chain} -j {PREFIX[family]}-{name}-{chain.lower()}" for name in STEPS]
+        if [line for line in lines if line in wanted] != wanted:
+            # All of them anew: their order counts.
+            found += [line.replace("-A ", "-D ", 1) for line in lines if line in wanted] + wanted
+    return found
 
 
 def digest(value: t.Any) -> str:

@@ -481,6 +481,10 @@ def load(host: Host, plan: Plan, saved: dict[str, str]) -> None:
             host.run([f"{TABLES[family]}-restore", "--noflush"], stdin=plan.files[RULES[family]])
     else:
         host.run([UFW, "reload"])
+        for family, text in host.saved().items():
+            jumps = _ufw.lost_jumps(text, family)
+            if jumps:
+                host.run([f"{TABLES[family]}-restore", "--noflush"], stdin="\n".join(["*filter", *jumps, "COMMIT", ""]))
     for family, lines in plan.bypasses.items():
         deletes = [line.replace("-A ", "-D ", 1) for line in lines]
         if deletes:
@@ -491,7 +495,7 @@ def verify(host: Host, plan: Plan) -> dict[str, str]:
     """See that the kernel has what was asked for."""
     loaded = host.saved()
     for family, text in loaded.items():
-        if not _ufw.is_up(text, family, POLICIES["DEFAULT_INPUT_POLICY"]):
+        if not _ufw.is_up(text, family, POLICIES["DEFAULT_INPUT_POLICY"]) or _ufw.lost_jumps(text, family):
             raise Problem(f"ufw was loaded, but the kernel does not ask it about IPv{family}")
         lacking = _ufw.missing([entry for entry in plan.wanted[family] if entry.managed], text, family)
         if lacking:

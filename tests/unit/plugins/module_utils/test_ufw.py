@@ -213,6 +213,17 @@ def test_a_packet_filter_is_up_if_the_kernel_asks_it(old: str, new: str, up: boo
     assert ufw.is_up(SAVED.replace(old, new) if old else SAVED, "4", "DROP") is up
 
 
+def test_jumps_that_a_flush_took_come_back_in_their_order() -> None:
+    names = ("before-logging", "before", "after", "after-logging", "reject", "track")
+    jumps = [f"-A {chain} -j ufw6-{name}-{chain.lower()}" for chain in ("INPUT", "OUTPUT", "FORWARD") for name in names]
+    whole = "\n".join(["*filter", ":INPUT DROP [0:0]", "-A INPUT -j f2b-sshd", *jumps, "COMMIT"])
+    assert ufw.lost_jumps(whole, "6") == []
+    assert ufw.lost_jumps("*filter\n:INPUT DROP [0:0]\nCOMMIT\n", "6") == jumps
+    one = ufw.lost_jumps(whole.replace(f"{jumps[1]}\n", ""), "6")
+    assert one == [line.replace("-A", "-D") for line in (jumps[0], *jumps[2:6])] + jumps[:6]
+    assert ufw.lost_jumps(whole, "4")
+
+
 def test_a_kernel_without_rules_can_be_restored() -> None:
     assert ufw.first_table("") == ufw.EMPTY_TABLE and ufw.first_table(SAVED) == SAVED
 
