@@ -136,6 +136,7 @@ def test_settings_are_set_once_and_those_that_say_the_same_stay() -> None:
     found = ufw.set_options(text, {"IPV6": "yes", "DEFAULT_INPUT_POLICY": "DROP", "NEW": "x"})
     assert found == '# IPV6=yes\nIPV6=yes\nDEFAULT_INPUT_POLICY="DROP"\nOTHER=1\nNEW=x\n'
     assert ufw.options(found, ["IPV6", "DEFAULT_INPUT_POLICY"]) == {"IPV6": "yes", "DEFAULT_INPUT_POLICY": "DROP"}
+    assert ufw.set_options("LOGLEVEL='low'\n", {"LOGLEVEL": "low"}) == "LOGLEVEL='low'\n"
     # The last of two counts, as in the shell that reads them.
     assert ufw.options(text, ["IPV6"]) == {"IPV6": "maybe"}
 
