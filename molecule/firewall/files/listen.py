@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Accepts connections at the ports of a list, over IPv4 and IPv6: listen.py 80,443"""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Knocks at TCP ports of some addresses, and prints what answered: scan.py all|22,80 ADDRESS...
 
 A port that refuses has answered, too: the packet filter let the question through.
@@ -51,10 +50,18 @@ async def knock(address: str, ports: collections.abc.Iterator[int], found: dict[
                 found["open"].append(port)
 
 
-async def scan(address: str, ports: list[int]) -> dict[str, list[int] | int]:
-    found: dict[str, list[int]] = {"open": [], "refused": [], "silent": []}
+async def knock_at_all(address: str, ports: list[int], found: dict[str, list[int]]) -> None:
     left = iter(ports)
     await asyncio.gather(*(knock(address, left, found) for dummy in range(min(AT_ONCE, len(ports)))))
+
+
+async def scan(address: str, ports: list[int]) -> dict[str, list[int] | int]:
+    found: dict[str, list[int]] = {"open": [], "refused": [], "silent": []}
+    await knock_at_all(address, ports, found)
+    if len(found["silent"]) < len(ports) / 2:
+        # Where most answer, the rest may have lost its packets in the crowd.
+        lost, found["silent"] = found["silent"], []
+        await knock_at_all(address, lost, found)
     # A few ports tell what is wrong, 65535 would only be long.
     return {
         "open": sorted(found["open"]),

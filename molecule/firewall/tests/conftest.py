@@ -69,7 +69,7 @@ class Host:
     def knock(self, *others: Host, ports: str = ALL_PORTS) -> dict[str, dict[str, t.Any]]:
         """Say what answers at the addresses of other hosts, by address."""
         addresses = [address for other in others for address in other.addresses]
-        return t.cast(dict, json.loads(self.run(f"molecule-scan {ports} {' '.join(addresses)}")))
+        return t.cast(dict, json.loads(self.run(f"python3 /usr/local/bin/molecule-scan {ports} {' '.join(addresses)}")))
 
     def opened(self, other: Host) -> list[list[int]]:
         """Say which of the ports that somebody listens at are open, by family."""
