@@ -24,6 +24,7 @@ from lab.matrix import Client, MatrixError  # noqa: E402
 
 LOAD_BALANCER = "172.30.10.11"
 PUBLIC_NAME = "matrix.fleet.test"
+SYSTEM_SETUP = yaml.safe_load((ROOT / "roles/system_setup/defaults/main.yml").read_text())
 CA = ROOT / ".build/molecule/ca/ca.pem"
 PLAYBOOK_TIMEOUT_S = 900
 
@@ -94,13 +95,21 @@ def variables() -> dict[str, t.Any]:
 
 
 @pytest.fixture(scope="session")
-def people(variables: dict[str, t.Any]) -> tuple[User, User]:
-    """Two users, registered and logged in."""
-    secret = variables["homeserver_registration_shared_secret"]
-    suffix, password = uuid.uuid4().hex[:8], uuid.uuid4().hex
-    for name in (f"alice{suffix}", f"bob{suffix}"):
-        client().register(secret, name, password, admin=name.startswith("alice"))
-    alice, bob = login(f"alice{suffix}", password), login(f"bob{suffix}", password)
+def newcomer(variables: dict[str, t.Any]) -> t.Callable[..., User]:
+    """Register a user of whom nothing is known yet, and log in."""
+
+    def make(name: str, *, admin: bool = False) -> User:
+        full_name, password = f"{name}{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+        client().register(variables["homeserver_registration_shared_secret"], full_name, password, admin=admin)
+        return login(full_name, password)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def people(newcomer: t.Callable[..., User]) -> tuple[User, User]:
+    """Two users, one of whom is an administrator."""
+    alice, bob = newcomer("alice", admin=True), newcomer("bob")
     for user in (alice, bob):
         limit = {"messages_per_second": 0, "burst_count": 0}
         path = f"/_synapse/admin/v1/users/{user.id}/override_ratelimit"
@@ -224,3 +233,33 @@ def playbook() -> t.Callable[..., Run]:
         return Run(done.returncode, done.stdout + done.stderr)
 
     return call
+
+
+class Root:
+    """A host, with root's rights, and what its inventory asks for."""
+
+    def __init__(self, host: t.Any) -> None:
+        self.host = host
+        variables = host.ansible.get_variables()
+        self.groups = variables["group_names"]
+        self.asked = {**SYSTEM_SETUP, **{key: value for key, value in variables.items() if key in SYSTEM_SETUP}}
+        profile = variables.get("matrixon_profile", "matrixon")
+        self.profile = yaml.safe_load((ROOT / f"roles/matrixon/files/profiles/{profile}.yml").read_text())
+
+    def run(self, command: str, *arguments: str) -> t.Any:
+        with self.host.sudo():
+            return self.host.run(command, *arguments)
+
+    def out(self, command: str, *arguments: str) -> str:
+        done = self.run(command, *arguments)
+        assert done.rc == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def may(self, user: str, command: str, *arguments: str) -> bool:
+        """Whether a command succeeds as a user."""
+        return self.run(f"runuser -u {user} -- {command}", *arguments).rc == 0
+
+
+@pytest.fixture
+def root(host: t.Any) -> Root:
+    return Root(host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import socket
 import ssl
+import time
 import typing as t
 
 import pytest
@@ -40,7 +41,14 @@ def test_a_new_certificate_is_shown_without_a_restart(server: t.Any, playbook: t
 
     edge = ("172.30.10.11", 443)
     before, running = serial(ca, edge, "matrix.fleet.test"), processes()
-    run = playbook("certificates", "-e", "certificates_lab_days=120", "-e", "certificates_renew_before=100")
+    # Whatever is left of the old one, it is not enough now.
+    ends = (
+        server("lb1").check_output("openssl x509 -noout -enddate -in %s/fullchain.pem", KEYS["lb1"]).partition("=")[2]
+    )
+    left = int((ssl.cert_time_to_seconds(ends) - time.time()) / 86400) + 2
+    run = playbook(
+        "certificates", "-e", f"certificates_lab_days={left + 10}", "-e", f"certificates_renew_before={left}"
+    )
     assert run.code == 0, run.output
     assert until(lambda: serial(ca, edge, "matrix.fleet.test") != before, 10)
     assert serial(ca, edge, "fleet.test") == serial(ca, edge, "matrix.fleet.test")
