@@ -22,6 +22,11 @@ LICENCE = "SPDX-License-Identifier: GPL-3.0-or-later"
 FORBIDDEN = re.compile(r"^\s*(?:- )?(ignore_errors:|failed_when: +false\b|ansible\.builtin\.shell:)", re.MULTILINE)
 # A path that exists on one machine only. Spelled so that it does not find itself.
 LOCAL_PATH = re.compile(r"(?<![\w.}~-])/(?:root|work)/")
+CONTROLLER_ACTIONS = {
+    "ansible.builtin.assert",
+    "ansible.builtin.set_stats",
+    "matrixon.ops.matrixon_report_publish",
+}
 SLICING = re.compile(r"^# (Safe to slice|Not safe to slice)\b", re.MULTILINE)
 
 
@@ -83,6 +88,24 @@ def test_role_options_equal_its_defaults(role: str) -> None:
 @pytest.mark.parametrize("name", git_files("roles/*.yml", "playbooks/*.yml"))
 def test_failures_are_not_hidden(name: str) -> None:
     assert FORBIDDEN.findall((ROOT / name).read_text()) == []
+
+
+def tasks_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All tasks of a file of tasks, those in blocks among them."""
+    found = []
+    for entry in entries:
+        found.append(entry)
+        for part in ("block", "rescue", "always"):
+            found += tasks_of(entry.get(part) or [])
+    return found
+
+
+@pytest.mark.parametrize("name", git_files(":(glob)roles/*/tasks/*.yml"))
+def test_a_task_that_wants_no_rights_says_so_to_inventories_too(name: str) -> None:
+    # An inventory's ansible_become counts more than the keyword. Action plugins use no rights of their own.
+    tasks = [task for task in tasks_of(load(ROOT / name) or []) if task.get("become") is False]
+    modules = [task for task in tasks if not set(task) & CONTROLLER_ACTIONS]
+    assert [task["name"] for task in modules if task.get("vars", {}).get("ansible_become") is not False] == []
 
 
 @pytest.mark.parametrize("name", git_files(":(glob)playbooks/*.yml"))
