@@ -181,7 +181,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         _set(matrixon_database_owner_password="changeme-2026"),
         "db1, db2: matrixon_database_owner_",
     ),
-    "a short password": (_set(matrixon_redis_password="Xk2!"), "cache1: matrixon_redis_password: 4 characters"),
+    "a short password": (_set(matrixon_redis_password="Xk2!"), "cache1: matrixon_redis_password: has 4 characters"),
     "an SSH network without the controller": (
         _set(firewall_controller_address="203.0.113.9"),
         "lb1, hs1, hs2, db1, db2, cache1: firewall_ssh_networks: 10.0.9.0/24 does not hold 203.0.113.9",
@@ -246,6 +246,30 @@ def test_all_faults_at_once_are_one_list(run: t.Callable[..., Run]) -> None:
     assert "changeme-2026" not in done.output and "Xk2!" not in done.output and SECRET.format("a") not in done.output
 
 
+# Every secret of a fleet but the key, which has a form of its own.
+SECRETS = {
+    "matrixon_database_owner_password",
+    "matrixon_database_password",
+    "matrixon_redis_password",
+    "postgresql_replication_password",
+    "homeserver_registration_shared_secret",
+    "homeserver_macaroon_secret_key",
+    "homeserver_form_secret",
+    "homeserver_worker_replication_secret",
+}
+
+
+def test_no_secret_may_be_a_default_however_long(run: t.Callable[..., Run]) -> None:
+    inventory = fleet()
+    _set(**dict.fromkeys(SECRETS, "changeme-changeme-2026"))(inventory)
+    done = run(inventory)
+    assert done.code != 0
+    named = [problem.split(": ")[1] for problem in done.problems]
+    assert sorted(named) == sorted(SECRETS)
+    assert all("is a default or a well-known password" in problem for problem in done.problems)
+    assert "changeme-changeme-2026" not in done.output
+
+
 def archive() -> dict[str, t.Any]:
     """Return a good inventory with the other profile: a release archive, one main process on each host."""
     inventory = fleet()
@@ -288,7 +312,7 @@ def test_what_argument_specs_refuse_hides_nothing_else(run: t.Callable[..., Run]
     assert done.code != 0
     assert "matrixon_server_name: is not defined" in text
     assert "redis_max_clients" in text and "redis_maxmemory: 'lots'" in text
-    assert "matrixon_redis_password: 4 characters" in text
+    assert "matrixon_redis_password: has 4 characters" in text
     done.assert_nothing_was_done()
 
 
@@ -301,7 +325,7 @@ def test_a_host_that_cannot_be_reached_is_in_the_list(run: t.Callable[..., Run])
     done = run(inventory)
     assert done.code != 0
     assert [problem[:40] for problem in done.problems] == [
-        "cache1: matrixon_redis_password: 4 chara",
+        "cache1: matrixon_redis_password: has 4 c",
         "hs1, hs2: cannot be reached: Task failed",
     ]
 
