@@ -268,6 +268,29 @@ def _ports(fleet: Fleet) -> t.Iterator[Problem]:
                 yield Problem(f"port {number} is wanted by {_listed(names)}; give each its own", (host,))
 
 
+def _acme(fleet: Fleet) -> t.Iterator[Problem]:
+    """See that a CA's requests find their way: the first certificate comes without it, its renewals do not."""
+    views = [view for view in fleet.members("load_balancer") if view.get("acme_challenge") in ("standalone", "webroot")]
+    for view in views:
+        server, port = str(view.get("acme_server") or ""), str(view.get("acme_port"))
+        listener = f"127.0.0.1:{port}" if view["acme_challenge"] == "standalone" else "the address of the web server"
+        if not server or (view["acme_challenge"] == "standalone" and server.rpartition(":")[2] != port):
+            yield Problem(
+                f"load_balancer_acme_server: {server or 'is empty'}, so the CA's requests do not get past HAProxy and "
+                f"the certificate would end without a renewal (certificates_certbot_challenge is "
+                f"{view['acme_challenge']}); give {listener}",
+                (view["name"],),
+            )
+    if len(fleet.hosts("load_balancer")) > 1:
+        for view in views:
+            yield Problem(
+                "certificates_certbot_challenge: several load balancers answer to one name, and the CA's request may "
+                "come to another one than asked for the certificate; dns has no such doubt",
+                (view["name"],),
+                warning=True,
+            )
+
+
 def _addresses(fleet: Fleet) -> t.Iterator[Problem]:
     for group in fleet.addresses:
         if group not in GROUPS:
@@ -335,6 +358,7 @@ RULES: tuple[t.Callable[[Fleet], t.Iterator[Problem]], ...] = (
     _workers,
     _classes,
     _ports,
+    _acme,
     _addresses,
     _same,
     _reached,

@@ -270,6 +270,34 @@ def test_no_secret_may_be_a_default_however_long(run: t.Callable[..., Run]) -> N
     assert "changeme-changeme-2026" not in done.output
 
 
+def test_secrets_and_release_are_the_same_on_all_hosts(run: t.Callable[..., Run]) -> None:
+    inventory = fleet()
+    _host("homeserver", "hs2", homeserver_version="1.162.0", homeserver_form_secret=SECRET.format("z"))(inventory)
+    done = run(inventory)
+    assert done.code != 0
+    assert [problem[:53] for problem in done.problems] == [
+        "homeserver_form_secret: differs between hosts (hs1 / ",
+        "homeserver_version: differs between hosts (hs1 / hs2)",
+    ]
+    assert SECRET.format("z") not in done.output
+
+
+def test_a_certificate_that_cannot_be_renewed_is_refused(run: t.Callable[..., Run]) -> None:
+    certbot = {
+        "certificates_method": "certbot",
+        "certificates_certbot_email": "hostmaster@example.com",
+        "certificates_certbot_agree_tos": True,
+    }
+    inventory = fleet()
+    _host("load_balancer", "lb1", **certbot)(inventory)
+    done = run(inventory)
+    assert done.code != 0
+    (problem,) = done.problems
+    assert problem.startswith("lb1: load_balancer_acme_server: is empty") and problem.endswith("give 127.0.0.1:8402")
+    _host("load_balancer", "lb1", load_balancer_acme_server="127.0.0.1:8402")(inventory)
+    assert run(inventory).code == 0
+
+
 def archive() -> dict[str, t.Any]:
     """Return a good inventory with the other profile: a release archive, one main process on each host."""
     inventory = fleet()

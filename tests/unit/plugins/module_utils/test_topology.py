@@ -167,6 +167,18 @@ def _view(name: str, **values: t.Any) -> t.Callable[[Inventory], None]:
     return spoil
 
 
+def _acme(challenge: str, server: str, *others: str) -> t.Callable[[Inventory], None]:
+    def spoil(fleet: Inventory) -> None:
+        for name in others:
+            fleet.groups["load_balancer"].append(name)
+            fleet.addresses["load_balancer"].append(f"10.0.1.{len(fleet.views)}")
+            fleet.views[name] = {**fleet.views["lb1"], "name": name}
+        for name in fleet.groups["load_balancer"]:
+            fleet.views[name].update(acme_challenge=challenge, acme_port=8402, acme_server=server)
+
+    return spoil
+
+
 def _lost(fleet: Inventory) -> None:
     fleet.lost = ["cache1"]
     del fleet.views["cache1"]
@@ -213,6 +225,9 @@ ERRORS: list[tuple[t.Callable[[Inventory], None], str]] = [
     (_view("hs2", database_host="127.0.0.1"), "hs2: matrixon_database_host: leads to the host itself"),
     (_view("hs2", redis_host="::1"), "hs2: matrixon_redis_host: leads to the host itself"),
     (_view("db1", problems=["postgresql_x: is wrong"]), "db1: postgresql_x: is wrong"),
+    (_acme("standalone", ""), "lb1: load_balancer_acme_server: is empty, so the CA's requests do not get past HAProxy"),
+    (_acme("standalone", "127.0.0.1:80"), "lb1: load_balancer_acme_server: 127.0.0.1:80, so the CA's requests do not"),
+    (_acme("webroot", ""), "lb1: load_balancer_acme_server: is empty, so the CA's requests do not get past HAProxy"),
     (_lost, "cache1: cannot be reached"),
 ]
 
@@ -231,7 +246,20 @@ WARNINGS: list[tuple[t.Callable[[Inventory], None], str]] = [
     (_process(2, host="hs1", port=8082), "1. hs2: is in group homeserver and matrixon_processes has no process"),
     (_view("hs1", database_host="db2"), "1. hs1: matrixon_database_host: db2 is not the primary"),
     (_view("hs1", database_host="10.9.9.9"), "1. hs1: matrixon_database_host: 10.9.9.9 is none of the addresses"),
+    (
+        _acme("standalone", "127.0.0.1:8402", "lb2"),
+        "1. lb1, lb2: certificates_certbot_challenge: several load balancers answer to one name",
+    ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("challenge", "server"), [("standalone", "127.0.0.1:8402"), ("webroot", "10.0.0.9:80"), ("dns", ""), ("", "")]
+)
+def test_a_certificate_that_can_be_renewed_is_no_problem(challenge: str, server: str) -> None:
+    fleet = Inventory()
+    _acme(challenge, server)(fleet)
+    assert fleet.judge() == {"errors": [], "warnings": []}
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), WARNINGS, ids=[sentence[:60] for _dummy, sentence in WARNINGS])
