@@ -212,12 +212,16 @@ class Table:
     """One table and how many rows it had before the copy began and after it ended.
 
     For a logical backup both are the same, counted in the dump's own snapshot.
+    ``inserted`` and ``deleted`` are the rows that came and went between the
+    two counts, by the server's statistics, so as far as those know.
     """
 
     schema: str
     name: str
     rows_before: int
     rows_after: int
+    inserted: int = 0
+    deleted: int = 0
 
     def as_dict(self) -> Json:
         """Return the JSON object."""
@@ -226,6 +230,8 @@ class Table:
             "name": self.name,
             "rows_before": self.rows_before,
             "rows_after": self.rows_after,
+            "inserted": self.inserted,
+            "deleted": self.deleted,
         }
 
 
@@ -673,7 +679,14 @@ def _database(source: _Reader) -> Database:
         name=source.text("name"),
         bytes=source.number("bytes"),
         tables=tuple(
-            Table(table.text("schema"), table.text("name"), table.number("rows_before"), table.number("rows_after"))
+            Table(
+                schema=table.text("schema"),
+                name=table.text("name"),
+                rows_before=table.number("rows_before"),
+                rows_after=table.number("rows_after"),
+                inserted=table.number_or_none("inserted") or 0,
+                deleted=table.number_or_none("deleted") or 0,
+            )
             for table in source.each("tables")
         ),
         owner=source.text_or_none("owner"),
