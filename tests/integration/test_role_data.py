@@ -1,0 +1,194 @@
+"""What roles work out from their variables, and the script that one of them leaves, without a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CERTBOT = {"certificates_method": "certbot", "certificates_certbot_email": "a@example.com"}
+
+
+@pytest.fixture
+def evaluate(tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
+    """Say what expressions of a role come to; keywords are variables."""
+
+    def call(role: str, expressions: dict[str, str], **variables: t.Any) -> dict[str, t.Any]:
+        files = [ROOT / f"roles/{name}/{kind}/main.yml" for name in ("matrixon", role) for kind in ("defaults", "vars")]
+        answer, play = tmp_path / "answer.json", tmp_path / "play.yml"
+        task = {"ansible.builtin.copy": {"dest": str(answer), "content": "{{ expressions | to_json }}", "mode": "0600"}}
+        task["vars"] = {"expressions": expressions}
+        play.write_text(
+            json.dumps(
+                [
+                    {
+                        "hosts": "localhost",
+                        "connection": "local",
+                        "gather_facts": False,
+                        "vars_files": [str(file) for file in files],
+                        "tasks": [task],
+                    }
+                ]
+            )
+        )
+        given = {"matrixon_server_name": "example.com", "role_path": str(ROOT / "roles" / role), **variables}
+        # As the role itself would find its templates.
+        (tmp_path / "templates").symlink_to(ROOT / "roles" / role / "templates")
+        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), str(play), "-i", "localhost,"]
+        command += ["-e", json.dumps({"ansible_python_interpreter": sys.executable, **given})]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (tmp_path / "templates").unlink()
+        return json.loads(answer.read_text())
+
+    return call
+
+
+def test_the_last_releases_are_kept_and_the_running_one_whatever_its_age(
+    evaluate: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    base = "/opt/matrix-synapse/releases"
+    found = {"files": [{"path": f"{base}/{number}/.complete", "mtime": number} for number in (3, 1, 5, 2, 4)]}
+
+    def removed(keep: int, running: str | None, version: str = "5") -> list[str]:
+        stat = {"exists": True, "lnk_source": f"{base}/{running}"} if running else {"exists": False}
+        answer = evaluate(
+            "homeserver",
+            {"old": "{{ __homeserver_old_releases }}"},
+            matrixon_profile="synapse",
+            homeserver_version=version,
+            homeserver_keep_releases=keep,
+            __homeserver_found=found,
+            __homeserver_running={"stat": stat},
+        )
+        return [path.removeprefix(f"{base}/") for path in answer["old"]]
+
+    assert removed(3, "4") == ["2", "1"]
+    # The one that still runs is the oldest, and the new one is not it.
+    assert removed(2, "1") == ["4", "3", "2"]
+    assert removed(1, "1") == ["4", "3", "2"]
+    assert removed(9, "4") == []
+    assert removed(2, None) == ["3", "2", "1"]
+
+
+def test_chrony_is_judged_without_a_file_that_apparmor_would_keep_from_it(
+    evaluate: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    answer = evaluate(
+        "system_setup",
+        {"command": "{{ __system_setup_files_chrony[0].validate }}"},
+        matrixon_profile="synapse",
+        system_setup_ntp_servers=["ntp1.example.com"],
+        group_names=[],
+    )
+    assert answer["command"][:3] == ["chronyd", "-p", "server ntp1.example.com iburst"]
+    assert "makestep 1 3" in answer["command"] and "%s" not in answer["command"]
+    assert not [word for word in answer["command"] if word.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    ("challenge", "port_80", "first", "renewal"),
+    [
+        ("standalone", False, ["--standalone", "--preferred-challenges", "http"], ["http01_port", "http01_address"]),
+        (
+            "standalone",
+            True,
+            ["--standalone", "--preferred-challenges", "http", "--http-01-port", "8402", "--http-01-address"],
+            ["http01_port", "http01_address"],
+        ),
+        # A bare host has no web server yet.
+        ("webroot", False, ["--standalone", "--preferred-challenges", "http"], ["authenticator", "webroot_path"]),
+        ("webroot", True, ["--webroot", "--webroot-path", "/var/www/html"], ["authenticator", "webroot_path"]),
+        ("dns", True, ["--dns-rfc2136"], []),
+    ],
+)
+def test_certbot_proves_a_name_on_a_bare_host_and_renews_behind_the_load_balancer(
+    evaluate: t.Callable[..., dict[str, t.Any]], challenge: str, port_80: bool, first: list[str], renewal: list[str]
+) -> None:
+    answer = evaluate(
+        "certificates",
+        {
+            "first": "{{ __certificates_certonly }}",
+            "renewal": "{{ __certificates_renewal[certificates_certbot_challenge] | default([]) }}",
+            "certbot": "{{ __certificates_certbot | bool }}",
+        },
+        matrixon_profile="synapse",
+        certificates_certbot_challenge=challenge,
+        certificates_certbot_dns_arguments=["--dns-rfc2136"],
+        certificates_wanted=[{"name": "public", "names": ["example.com"]}],
+        __certificates_placed={"http": port_80},
+        **CERTBOT,
+    )
+    start = answer["first"].index(first[0])
+    assert answer["first"][start : start + len(first)] == first
+    assert [one["option"] for one in answer["renewal"]] == renewal
+    assert answer["certbot"] is True
+
+
+def test_a_host_without_a_certificate_gets_no_certbot(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
+    answer = evaluate(
+        "certificates",
+        {"certbot": "{{ __certificates_certbot | bool }}", "packages": "{{ __certificates_packages }}"},
+        matrixon_profile="synapse",
+        group_names=[],
+        **CERTBOT,
+    )
+    assert answer["certbot"] is False and "certbot" not in answer["packages"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the hook gives files to root")
+def test_the_deploy_hook_replaces_a_certificate_by_a_good_one_alone(
+    evaluate: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path
+) -> None:
+    target, lineage = tmp_path / "tls/public", tmp_path / "live/public"
+    answer = evaluate(
+        "certificates",
+        {"hook": "{{ lookup('ansible.builtin.template', 'deploy-hook.sh.j2') }}"},
+        matrixon_profile="synapse",
+        matrixon_tls_dir=str(tmp_path / "tls"),
+        certificates_wanted=[{"name": "public", "names": ["example.com"]}],
+        certificates_group="root",
+        certificates_reload_services=["haproxy", "stopped"],
+    )
+    hook, bin_dir, said = tmp_path / "hook", tmp_path / "bin", tmp_path / "said"
+    hook.write_text(answer["hook"])
+    for directory in (bin_dir, lineage):
+        directory.mkdir(parents=True)
+    (bin_dir / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {said}\n[ "$3" != stopped ]\n')
+    (bin_dir / "systemctl").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}"}
+
+    def issue(key: str, certificate: str) -> None:
+        made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=example.com"]
+        subprocess.run(
+            [*made, "-keyout", str(lineage / key), "-out", str(lineage / certificate)], check=True, capture_output=True
+        )
+
+    def run(name: str = "public") -> subprocess.CompletedProcess[str]:
+        said.write_text("")
+        given = {**environment, "RENEWED_LINEAGE": str(tmp_path / "live" / name)}
+        return subprocess.run(["sh", str(hook)], env=given, capture_output=True, text=True, check=False)
+
+    issue("privkey.pem", "fullchain.pem")
+    done = run()
+    assert done.returncode == 0, done.stderr
+    both = (lineage / "fullchain.pem").read_text() + (lineage / "privkey.pem").read_text()
+    assert (target / "haproxy.pem").read_text() == both
+    modes = {path.name: path.stat().st_mode & 0o777 for path in target.iterdir()}
+    assert modes == {"fullchain.pem": 0o644, "privkey.pem": 0o640, "haproxy.pem": 0o640}
+    assert said.read_text().splitlines() == ["is-active --quiet haproxy", "reload haproxy", "is-active --quiet stopped"]
+
+    # A key that is not the certificate's, and a certificate of somebody else, change and reload nothing.
+    issue("other.pem", "fullchain.pem")
+    done = run()
+    assert done.returncode == 1 and "the key is not the one of the certificate" in done.stderr
+    assert run("elsewhere").returncode == 0
+    assert (target / "haproxy.pem").read_text() == both and said.read_text() == ""
