@@ -286,7 +286,7 @@ def walk(
         if number > start_timeline and (why := _stranger(number, histories, start_timeline, needed)):
             strangers[number] = why
     if target_timeline is None:
-        kin = (number for number in histories if number > start_timeline and number not in strangers)
+        kin = (number for number in histories if number not in strangers)
         target_timeline = max((start_timeline, *kin))
     elif target_timeline != start_timeline and (why := _stranger(target_timeline, histories, start_timeline, needed)):
         raise BackupError(INTERNAL, f"timeline {target_timeline} cannot be reached from {start_segment}: {why}")
@@ -368,17 +368,10 @@ def _follow(archive: _Archive, start: int, start_timeline: int, target: int, his
     holes, newest = _holes(parts, present)
     reached, wanted = _reach(parts, present)
     end = None if reached is None else (reached[1] + 1) * archive.segment_bytes
-    trap = None
-    if any(wanted == (part.timeline, part.first) for part in parts):
-        oldest = reached[0] if reached else start_timeline
-        trap = next(
-            (
-                archive.name(timeline, wanted[1])
-                for timeline in reversed(timelines)
-                if oldest <= timeline < wanted[0] and archive.has(timeline, wanted[1])
-            ),
-            None,
-        )
+    # Where the segment is not the first of its timeline, recovery has come to this timeline and looks at no older one.
+    oldest = reached[0] if reached else start_timeline
+    copies = (line for line in reversed(timelines) if oldest <= line < wanted[0] and archive.has(line, wanted[1]))
+    trap = next((archive.name(line, wanted[1]) for line in copies), None)
     return Walk(
         last=reached and archive.name(*reached),
         holes=tuple(
@@ -416,7 +409,6 @@ def _holes(parts: list[_Part], present: list[list[int]]) -> tuple[list[tuple[int
 def _reach(parts: list[_Part], present: list[list[int]]) -> tuple[tuple[int, int] | None, tuple[int, int]]:
     """Return the last segment before the first one that is missing, and that missing one."""
     reached = None
-    wanted = (parts[0].timeline, parts[0].first)
     for part, numbers in zip(parts, present):
         expected = part.first
         for number in numbers:

@@ -73,6 +73,9 @@ def test_a_position_outside_the_log_is_not_written(position: int) -> None:
     ("text", "expected"),
     [
         (START, wal.File("segment", 1, START)),
+        ("0000001A" + START[8:], wal.File("segment", 26, "0000001A" + START[8:])),
+        ("0000001A" + START[8:] + ".00000028.backup", wal.File("backup", 26, "0000001A" + START[8:])),
+        ("0000001A.history", wal.File("history", 26)),
         (START + ".gz", wal.File("segment", 1, START, "gz")),
         (START + ".zst", wal.File("segment", 1, START, "zst")),
         (START + ".lz4", wal.File("segment", 1, START, "lz4")),
@@ -150,6 +153,13 @@ def test_a_size_that_no_server_has_is_refused(segment_bytes: int) -> None:
 def test_what_is_no_segment_is_refused(text: str) -> None:
     with pytest.raises(BackupError, match="no name of a segment|timeline 0"):
         wal.split(text, 16 * MIB)
+
+
+@pytest.mark.parametrize("timeline", [0, 2**32])
+def test_a_timeline_that_cannot_be_has_no_name(timeline: int) -> None:
+    with pytest.raises(ValueError, match="no segment"):
+        wal.name_of(timeline, 1, 16 * MIB)
+    assert wal.name_of(2**32 - 1, 1, 16 * MIB).startswith("FFFFFFFF")
 
 
 def test_segments_in_a_row_cross_the_end_of_a_log_file() -> None:
@@ -247,7 +257,7 @@ def test_an_unreachable_position_is_seen_before_the_restore() -> None:
     # F18: the target lies behind the hole.
     found = wal.walk(names([5, 6, 8]), {}, START, 1)
     assert found.end is not None
-    assert wal.parse_lsn(at(7)) <= found.end < wal.parse_lsn(at(7)) + 1
+    assert found.end == wal.parse_lsn(at(7)) < wal.parse_lsn(at(7.5))
 
 
 def test_the_end_of_the_archive_is_no_hole() -> None:
@@ -279,6 +289,7 @@ def test_any_compression_counts_and_unfinished_files_do_not() -> None:
     listing = [START + ".gz", f"{name(6)}-{DIGEST}.zst", name(7) + ".partial", name(6) + ".00000028.backup", "junk"]
     found = wal.walk(listing, {}, START, 1)
     assert (found.last, found.partial, found.holes) == (name(6), name(7), ())
+    assert wal.walk([START, name(6) + ".00000028.backup"], {}, START, 1).partial is None
     # One that does not follow is of no use.
     assert wal.walk([START, name(8) + ".partial"], {}, START, 1).partial is None
 
@@ -338,8 +349,9 @@ def test_a_hole_at_xff_right_before_a_change() -> None:
     assert (found.last, found.end) == (name(edge - 2), (edge - 1) * 16 * MIB)
 
 
-def test_timelines_within_one_segment_need_no_segment_of_their_own() -> None:
-    history = {2: f"1\t{at(7.2)}\tx\n", 3: f"1\t{at(7.2)}\tx\n2\t{at(7.4)}\ty\n"}
+@pytest.mark.parametrize("later", [7.2, 7.4])
+def test_timelines_within_one_segment_need_no_segment_of_their_own(later: float) -> None:
+    history = {2: f"1\t{at(7.2)}\tx\n", 3: f"1\t{at(7.2)}\tx\n2\t{at(later)}\ty\n"}
     found = wal.walk([*names([5, 6]), *names([7, 8], 3)], history, START, 1)
     assert (found.last, found.holes, found.timelines) == (name(8, 3), (), (1, 2, 3))
     assert [leg.timeline for leg in found.path] == [1, 3]
@@ -387,6 +399,7 @@ def test_the_newest_kin_is_chosen_and_strangers_are_named() -> None:
     listing = [*names([5, 6]), *names([7], 2), *names([4, 5, 6], 3), *names([9], 4), *names([6, 7], 5)]
     found = wal.walk(listing, history, START, 1)
     assert (found.timelines, found.last) == ((1, 2), name(7, 2))
+    assert wal.walk(listing, history, START, 1, target_timeline=2) == found
     why = dict(found.strangers)
     assert list(why) == [3, 4, 5]
     assert "left timeline 1 at 0/4800000, before 0/5000001" in why[3] and "no 00000004.history" in why[4]
@@ -410,6 +423,10 @@ def test_a_start_on_a_later_timeline() -> None:
     assert dict(found.strangers) == {4: "its ancestors are 1, and timeline 2 is none of them"}
     with pytest.raises(BackupError, match="timeline 1 cannot be reached"):
         wal.walk(listing, history, name(5, 2), 2, target_timeline=1)
+
+
+def test_timeline_1_has_no_history_whatever_a_file_says() -> None:
+    assert wal.walk([START], {1: "junk"}, START, 1).last == START
 
 
 def test_a_broken_history_is_not_walked_past() -> None:
