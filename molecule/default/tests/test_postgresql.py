@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 import uuid
 
@@ -89,3 +90,17 @@ def test_no_standby_is_built_over_a_cluster(server: t.Any, sql: t.Any, playbook:
     assert "holds a cluster that is none; it is left as it is" in " ".join(run.output.split())
     assert sql("db1", identity) == before
     assert sql("db1", "SELECT pg_is_in_recovery()") == "f"
+
+
+def test_a_rule_with_which_the_server_could_not_start_does_not_stay(server: t.Any, sql: t.Any, playbook: t.Any) -> None:
+    def rules() -> str:
+        return server("db1").check_output("sha256sum /etc/postgresql/17/main/pg_hba.conf*")
+
+    before = rules()
+    rule = {"type": "host", "address": "10.0.0.9", "method": "scram"}
+    run = playbook("postgresql", "--limit", "db1", "-e", json.dumps({"postgresql_hba_extra": [rule]}))
+    assert run.code == 2, run.output
+    said = " ".join(run.output.split())
+    assert "invalid authentication method" in said and "The old rules of pg_hba.conf are back in place" in said
+    assert rules() == before
+    assert sql("db1", "SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL") == "0"
