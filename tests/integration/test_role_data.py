@@ -192,3 +192,21 @@ def test_the_deploy_hook_replaces_a_certificate_by_a_good_one_alone(
     assert done.returncode == 1 and "the key is not the one of the certificate" in done.stderr
     assert run("elsewhere").returncode == 0
     assert (target / "haproxy.pem").read_text() == both and said.read_text() == ""
+
+
+def test_no_process_is_touched_where_a_homeserver_host_failed_before(tmp_path: pathlib.Path) -> None:
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {"homeserver": {"hosts": {"hs1": host, "hs2": host}}}
+    plays = [
+        {"hosts": "hs1", "gather_facts": False, "tasks": [{"name": "Break off", "ansible.builtin.fail": {}}]},
+        {"ansible.builtin.import_playbook": str(ROOT / "playbooks/homeserver.yml")},
+    ]
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    (tmp_path / "play.yml").write_text(json.dumps(plays))
+    command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "play.yml"), "--check"]
+    command += ["-i", str(tmp_path / "hosts.json"), "-e", "ansible_become=false"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0
+    assert "hs1 failed before, so no process was touched anywhere" in said
+    assert "matrixon.ops.homeserver :" not in said and "NO MORE HOSTS LEFT" in said
