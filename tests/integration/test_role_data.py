@@ -197,8 +197,9 @@ def test_the_deploy_hook_replaces_a_certificate_by_a_good_one_alone(
 def test_no_process_is_touched_where_a_homeserver_host_failed_before(tmp_path: pathlib.Path) -> None:
     host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     inventory = {"homeserver": {"hosts": {"hs1": host, "hs2": host}}}
+    fail = {"name": "Break off", "ansible.builtin.fail": {}, "when": "inventory_hostname == 'hs1'"}
     plays = [
-        {"hosts": "hs1", "gather_facts": False, "tasks": [{"name": "Break off", "ansible.builtin.fail": {}}]},
+        {"hosts": "all", "gather_facts": False, "tasks": [fail]},
         {"ansible.builtin.import_playbook": str(ROOT / "playbooks/homeserver.yml")},
     ]
     (tmp_path / "hosts.json").write_text(json.dumps(inventory))
@@ -209,4 +210,4 @@ def test_no_process_is_touched_where_a_homeserver_host_failed_before(tmp_path: p
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode != 0
     assert "hs1 failed before, so no process was touched anywhere" in said
-    assert "matrixon.ops.homeserver :" not in said and "NO MORE HOSTS LEFT" in said
+    assert done.stdout.count("TASK [") == 2, done.stdout
