@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""An archive of the log that pg_receivewal fills: how far it leads, and how recovery takes from it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import typing as t
+
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import wal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import PostgresqlFacts, Target, parse_time
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import (
+    Runner,
+    complaint,
+    damaged,
+    uninterrupted,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
+
+# How each compression is undone, by the suffix of its files.
+UNPACK = {"zst": ["zstd", "-dcq"], "gz": ["gzip", "-dc"], "lz4": ["lz4", "-dcq"], "xz": ["xz", "-dc"]}
+
+_COMMIT = re.compile(r"desc: COMMIT(?:_PREPARED)? (?:[^;]*?: )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
+_RECORD = re.compile(r", lsn: ([0-9A-F]+/[0-9A-F]+),")
+
+
+class Archive:
+    """A directory of segments, and what its content says about positions and times."""
+
+    def __init__(self, path: str, runner: Runner, tools: str, segment_bytes: int) -> None:
+        self.path = path
+        self._runner, self._tools, self._size = runner, tools, segment_bytes
+        self._names: dict[str, str] = {}
+
+    def walk(self, pg: PostgresqlFacts, target: Target) -> tuple[wal.Walk, list[str]]:
+        """Follow the log from a set, over what the set itself holds and what the archive has."""
+        names = self._listing()
+        stop = wal.parse_lsn(pg.lsn_stop or "")
+        assert pg.wal_start and pg.wal_stop
+        timeline = wal.split(pg.wal_start, self._size)[0]
+        own: list[str] = []
+        if timeline == wal.split(pg.wal_stop, self._size)[0]:
+            own = list(wal.segments(pg.wal_start, pg.wal_stop, self._size))
+            # The set's copy of its last segment ends where the set does.
+            own[-1] += ".partial"
+        walk = wal.walk(
+            [*names, *own], self._histories(names), pg.wal_start, timeline, target.timeline, self._size, stop
+        )
+        return walk, names
+
+    def _listing(self) -> list[str]:
+        """Return the names of what recovery can use. A segment that is cut off is none."""
+        try:
+            found = os.listdir(self.path)
+        except OSError as error:
+            raise BackupError(INTERNAL, f"the archive {self.path} cannot be listed: {error.strerror}") from error
+        names = []
+        for name in found:
+            file = wal.parse_name(name)
+            if not file or (file.compression and (file.compression not in UNPACK or file.kind == wal.PARTIAL)):
+                continue
+            path = os.path.join(self.path, name)
+            if file.segment and file.kind != wal.BACKUP and not file.compression:
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.getsize(path) != self._size:
+                        continue
+            names.append(name)
+            if file.segment and file.kind != wal.BACKUP:
+                self._names.setdefault(file.segment, name)
+                if file.kind == wal.SEGMENT:
+                    self._names[file.segment] = name
+        return names
+
+    def _histories(self, names: list[str]) -> dict[int, str]:
+        texts = {}
+        for name in names:
+            file = wal.parse_name(name)
+            if file and file.kind == wal.HISTORY and not file.compression:
+                with open(os.path.join(self.path, name), encoding="ascii", errors="replace") as content:
+                    texts[file.timeline] = content.read()
+        return texts
+
+    def last_record(self, walk: wal.Walk, stop: int, deadline: Deadline) -> int:
+        """Return where the last record begins that recovery can read; before that of the set's end it does not look."""
+        for segment in self._backwards(walk, stop):
+            found = _RECORD.findall(self._dump(segment, deadline))
+            if found:
+                return max(wal.parse_lsn(found[-1]), stop - 1)
+        return stop - 1
+
+    def last_commit(self, walk: wal.Walk, stop: int, deadline: Deadline) -> datetime.datetime | None:
+        """Return when the last transaction was committed that recovery can read, if there is one after the set."""
+        for segment in self._backwards(walk, stop):
+            found = _COMMIT.findall(self._dump(segment, deadline, "--rmgr=Transaction"))
+            if found:
+                return max(parse_time(f"{moment}+00:00") for moment in found)
+        return None
+
+    def _backwards(self, walk: wal.Walk, stop: int) -> t.Iterator[str]:
+        """Yield the segments on the way that the archive has, newest first, down to the end of the set."""
+        if walk.partial and not walk.holes:
+            yield walk.partial
+        last = walk.last
+        for leg in reversed(walk.path):
+            if last is None:
+                return
+            line, number = wal.split(last, self._size)
+            if line != leg.timeline:
+                continue
+            first = wal.split(leg.first, self._size)[1]
+            while number >= first and (number + 1) * self._size > stop:
+                yield wal.name_of(line, number, self._size)
+                number -= 1
+            place = walk.path.index(leg)
+            last = walk.path[place - 1].last if place else None
+
+    def _dump(self, segment: str, deadline: Deadline, *options: str) -> str:
+        """Return what pg_waldump says of one segment; where the log ends it complains, and that is no failure."""
+        name = self._names.get(segment)
+        if name is None:
+            return ""
+        folder = tempfile.mkdtemp(prefix="matrixon-")
+        try:
+            path = os.path.join(folder, segment)
+            file = wal.parse_name(name)
+            source = os.path.join(self.path, name)
+            if file and file.compression:
+                self._runner.pipe([UNPACK[file.compression]], deadline, source=source, target=path)
+            else:
+                os.symlink(source, path)
+            if self._runner.user:
+                os.chown(folder, self._runner.user.uid, self._runner.user.gid)
+            done = self._runner.run([os.path.join(self._tools, "pg_waldump"), *options, path], deadline, accept=(0, 1))
+        finally:
+            with uninterrupted():
+                shutil.rmtree(folder)
+        if done.code and not done.out and "could not find" not in done.err and "invalid" not in done.err:
+            raise damaged(f"{source} cannot be read: {complaint(done.err)}")
+        return done.out
+
+
+def first_hole(walk: wal.Walk, path: str) -> str | None:
+    """Return the first hole in words, or None."""
+    if not walk.holes:
+        return None
+    span = walk.holes[0]
+    names = span.first if span.length == 1 else f"{span.first} to {span.last} ({span.length} segments)"
+    return f"the archive {path} lacks {names}"
+
+
+def restore_command(archive: str | None, compressions: t.Collection[str | None]) -> str:
+    """Return the command with which recovery fetches a file of the log, for what is compressed in these ways.
+
+    The unfinished segment at the end of pg_receivewal's archive counts, too,
+    if it is not compressed: that is filled up to its full length.
+    """
+    if archive is None:
+        return "/bin/false"
+    base = shlex.quote(archive).replace("%", "%%")
+    steps = [f'if [ -f {base}/%f ]; then exec cp {base}/%f "%p"; fi']
+    for compression in sorted(kind for kind in compressions if kind in UNPACK):
+        tool = " ".join(UNPACK[compression])
+        steps.append(f'if [ -f {base}/%f.{compression} ]; then exec {tool} {base}/%f.{compression} > "%p"; fi')
+    steps.append(f'if [ -f {base}/%f.partial ]; then exec cp {base}/%f.partial "%p"; fi')
+    return "; ".join([*steps, "exit 1"])
+
+
+def receiver(client: Client, archive: str, slot: str) -> list[str]:
+    """Return the command that keeps an archive of the log filled, from a replication slot that ``create_slot`` made."""
+    return [
+        client.tool("pg_receivewal"),
+        *client.options(),
+        f"--directory={archive}",
+        f"--slot={slot}",
+        "--synchronous",
+        "--no-loop",
+    ]
+
+
+def create_slot(client: Client, slot: str, deadline: Deadline) -> None:
+    """Make the slot from which an archive is filled, if it is not there."""
+    client.run(deadline, "pg_receivewal", "--create-slot", "--if-not-exists", f"--slot={slot}")
