@@ -538,7 +538,7 @@ class Manifest:
     def from_dict(cls, document: t.Any) -> Manifest:
         """Return the manifest that a document holds, or fail with kind parse and the reason."""
         try:
-            return _manifest(_Reader(document, "the manifest"))
+            return _manifest(Reader(document, "the manifest"))
         except (ValueError, OverflowError) as error:
             raise BackupError(PARSE, f"the manifest: {error}") from error
 
@@ -546,7 +546,7 @@ class Manifest:
 # --- reading
 
 
-class _Reader:
+class Reader:
     """An object of a document, read with types. ValueError says what is not as it should be, and where."""
 
     def __init__(self, value: t.Any, where: str) -> None:
@@ -606,19 +606,19 @@ class _Reader:
             raise ValueError(f"{key!r} of {self._where} does not give a number to each name")
         return values
 
-    def below(self, key: str) -> _Reader:
-        return _Reader(self.table(key), f"{key!r} of {self._where}")
+    def below(self, key: str) -> Reader:
+        return Reader(self.table(key), f"{key!r} of {self._where}")
 
-    def each(self, key: str) -> t.Iterator[_Reader]:
+    def each(self, key: str) -> t.Iterator[Reader]:
         for position, value in enumerate(self._get(key, list, "a list")):
-            yield _Reader(value, f"{key!r}[{position}] of {self._where}")
+            yield Reader(value, f"{key!r}[{position}] of {self._where}")
 
-    def named(self, key: str) -> t.Iterator[tuple[str, _Reader]]:
+    def named(self, key: str) -> t.Iterator[tuple[str, Reader]]:
         for name, value in self.table(key).items():
-            yield name, _Reader(value, f"{key!r}.{name} of {self._where}")
+            yield name, Reader(value, f"{key!r}.{name} of {self._where}")
 
 
-def _manifest(source: _Reader) -> Manifest:
+def _manifest(source: Reader) -> Manifest:
     schema = source.text("schema")
     if schema != SCHEMA and not schema.startswith(SCHEMA + "."):
         raise ValueError(f"its schema is {schema!r}; this version reads {SCHEMA!r}")
@@ -645,7 +645,7 @@ def _manifest(source: _Reader) -> Manifest:
     )
 
 
-def _postgresql(source: _Reader) -> PostgresqlFacts:
+def _postgresql(source: Reader) -> PostgresqlFacts:
     facts = PostgresqlFacts(
         version=source.text("version"),
         major=source.number("major"),
@@ -674,7 +674,7 @@ def _postgresql(source: _Reader) -> PostgresqlFacts:
     return facts
 
 
-def _database(source: _Reader) -> Database:
+def _database(source: Reader) -> Database:
     return Database(
         name=source.text("name"),
         bytes=source.number("bytes"),
@@ -698,7 +698,7 @@ def _database(source: _Reader) -> Database:
     )
 
 
-def _app(source: _Reader) -> App:
+def _app(source: Reader) -> App:
     return App(
         implementation=source.text("implementation"),
         version=source.text_or_none("version"),
@@ -707,7 +707,7 @@ def _app(source: _Reader) -> App:
     )
 
 
-def _component(source: _Reader) -> Component:
+def _component(source: Reader) -> Component:
     return Component(
         driver=source.text("driver"),
         files=tuple(
@@ -718,5 +718,5 @@ def _component(source: _Reader) -> Component:
     )
 
 
-def _retention(source: _Reader) -> Retention:
+def _retention(source: Reader) -> Retention:
     return Retention(source.text("class"), None if source.absent("keep_until") else source.time("keep_until"))
