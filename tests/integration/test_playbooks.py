@@ -182,7 +182,7 @@ def test_ten_line_inventory_is_enough(play: t.Callable[..., Run], tmp_path: path
     [
         (
             {"matrixon_profile": "dendrite"},
-            "value of matrixon_profile must be one of: matrixon, synapse",
+            "matrixon_profile: 'dendrite' is not a profile; known are matrixon, synapse",
         ),
         (
             {"matrixon_public_url": "matrix.example.com"},

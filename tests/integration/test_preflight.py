@@ -325,7 +325,7 @@ def test_an_absent_checksum_is_in_the_list(run: t.Callable[..., Run]) -> None:
     assert done.code != 0
     assert [problem.split(";")[0] for problem in done.problems] == [
         "matrixon_processes: 2 main processes are to run on hs1, and a host has one unit for them",
-        "db1, db2: postgresql_replication_password: it is empty",
+        "db1, db2: postgresql_replication_password: is missing",
         "hs1, hs2: homeserver_archive_checksum: is missing",
     ]
     done.assert_nothing_was_done()
