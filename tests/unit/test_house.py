@@ -125,6 +125,13 @@ def test_no_file_names_a_path_of_one_machine() -> None:
     assert found == []
 
 
+def test_every_collection_in_use_is_a_dependency() -> None:
+    texts = [(ROOT / name).read_text() for name in git_files(":(glob)roles/*/*/*.yml", ":(glob)playbooks/*.yml")]
+    pattern = re.compile(r"^\s+(?:- )?((?!ansible\.builtin|matrixon\.ops|net\.)[a-z]+\.[a-z]+)\.[a-z_]+:", re.MULTILINE)
+    used = {name for text in texts for name in pattern.findall(text)}
+    assert used == set(load(ROOT / "galaxy.yml")["dependencies"])
+
+
 def test_sanity_tests_ignore_nothing() -> None:
     assert git_files("tests/sanity/ignore*") == []
 
