@@ -20,14 +20,15 @@ GB = 1024 * MB
 
 STORAGES = ("ssd", "hdd")
 
-# A standby may not have less of these than its primary had when it wrote the log.
-STANDBY_LIMITS = (
-    "max_connections",
-    "max_worker_processes",
-    "max_wal_senders",
-    "max_prepared_transactions",
-    "max_locks_per_transaction",
-)
+# A standby may not have less of these than its primary had when it wrote the log. The
+# server's own values stand for those that are not computed here.
+STANDBY_LIMITS = {
+    "max_connections": 100,
+    "max_worker_processes": 8,
+    "max_wal_senders": 10,
+    "max_prepared_transactions": 0,
+    "max_locks_per_transaction": 64,
+}
 
 Value = t.Union[str, int, float, bool]
 
@@ -128,8 +129,8 @@ def merge(
     merged = {line["name"]: line for line in computed}
     for name, value in overrides.items():
         merged[name] = Setting(name=name, value=text(value), reason="postgresql_settings")
-    for name in STANDBY_LIMITS:
+    for name, default in STANDBY_LIMITS.items():
         floor = (at_least or {}).get(name, 0)
-        if name in merged and int(merged[name]["value"]) < floor:
+        if (int(merged[name]["value"]) if name in merged else default) < floor:
             merged[name] = Setting(name=name, value=str(floor), reason="not less than the primary had last")
     return list(merged.values())

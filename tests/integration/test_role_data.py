@@ -79,6 +79,31 @@ def test_the_last_releases_are_kept_and_the_running_one_whatever_its_age(
     assert removed(2, None) == ["3", "2", "1"]
 
 
+def test_a_standby_with_fewer_cores_waits_for_nothing(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
+    def plan(cores: int, **limits: int) -> tuple[dict[str, str], bool]:
+        answer = evaluate(
+            "postgresql",
+            {"plan": "{{ __postgresql_plan }}", "lowers": "{{ __postgresql_lowers }}"},
+            matrixon_profile="synapse",
+            matrixon_database_role="standby",
+            matrixon_processes=[{"name": "main", "host": "hs1"}],
+            __postgresql_found={
+                "memory_bytes": 2**33,
+                "cores": cores,
+                "data": "cluster",
+                "control": {"limits": limits},
+            },
+        )
+        return {line["name"]: line["value"] for line in answer["plan"]}, answer["lowers"]
+
+    # The primary has 16 cores, and will keep them.
+    settings, lowers = plan(2, max_worker_processes=20, max_connections=30)
+    assert (settings["max_worker_processes"], settings["max_connections"], lowers) == ("20", "30", False)
+    # Fewer connections are wanted on all servers, and the primary must have fewer first.
+    settings, lowers = plan(2, max_worker_processes=8, max_connections=500)
+    assert (settings["max_worker_processes"], settings["max_connections"], lowers) == ("8", "500", True)
+
+
 def test_chrony_is_judged_without_a_file_that_apparmor_would_keep_from_it(
     evaluate: t.Callable[..., dict[str, t.Any]],
 ) -> None:
