@@ -29,6 +29,14 @@ STATUSES = (OK, WARNING, CRITICAL, UNKNOWN, SKIPPED)
 # Worst first. "skipped" is no verdict, so it takes no part.
 PRECEDENCE = (CRITICAL, UNKNOWN, WARNING, OK)
 
+# What makes an operation fail, by the least status that does.
+FAILING = {
+    "never": (),
+    "warning": (CRITICAL, UNKNOWN, WARNING),
+    "unknown": (CRITICAL, UNKNOWN),
+    "critical": (CRITICAL,),
+}
+
 ERROR_KINDS = ("refused", "timeout", "auth", "dns", "tls", "parse", "missing_tool", "internal")
 
 # What a server says about itself is shown and never believed: such a check

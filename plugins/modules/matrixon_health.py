@@ -529,14 +529,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.run import (
     check_health,
     read_secrets,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, UNKNOWN, WARNING, headline
-
-FAILING = {
-    "never": (),
-    "warning": (CRITICAL, UNKNOWN, WARNING),
-    "unknown": (CRITICAL, UNKNOWN),
-    "critical": (CRITICAL,),
-}
+from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, FAILING, UNKNOWN, WARNING, headline
 
 
 def argument_spec():

@@ -165,6 +165,8 @@ class Stopwatch:
 # --- a data directory
 
 
+# Stands before what only the recovery is told, so that it can be taken back.
+RECOVERY_NOTE = "# Written by matrixon.ops for the recovery of a backup set."
 # What a data directory that recovers from a backup must not bring along.
 RECOVERY = {
     "recovery_target": "",
@@ -192,7 +194,7 @@ def prepare(directory: str, settings: dict[str, str], runner: Runner) -> None:
     path = os.path.join(directory, "postgresql.auto.conf")
     found = _files.look(path)
     before = (found.content or b"").decode("utf-8", "surrogateescape")
-    text = before + "\n# Written by matrixon.ops for the recovery of a backup set.\n" + "\n".join(lines) + "\n"
+    text = f"{before}\n{RECOVERY_NOTE}\n" + "\n".join(lines) + "\n"
     user = runner.user or this_user()
     _files.replace(path, text.encode("utf-8", "surrogateescape"), user.uid, user.gid, 0o600)
     with runner.create(os.path.join(directory, "recovery.signal")):

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""The options that modules about backups share, and what is made of them.
+
+The doc fragment ``_backup`` documents STORE, ``_backup_database`` CONNECTION.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import typing as t
+
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Driver
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical import Logical
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import Native
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, find_user, this_user
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Entry, Store
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import rfc3339
+
+Options = t.Mapping[str, t.Any]
+
+STORE: dict[str, t.Any] = {
+    "root": {"type": "path", "required": True},
+    "deployment": {"type": "str", "required": True},
+    "profile": {"type": "str", "required": True},
+    "server": {"type": "str"},
+    "owner": {"type": "str"},
+    "deadline": {"type": "float", "default": 14400},
+}
+CONNECTION: dict[str, t.Any] = {
+    "host": {"type": "str", "default": "/var/run/postgresql"},
+    "port": {"type": "int", "default": 5432},
+    "user": {"type": "str", "default": "postgres"},
+    "password": {"type": "str", "no_log": True},
+    "password_file": {"type": "path"},
+    "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
+    "ca_file": {"type": "path"},
+}
+CONNECTION_RULES: dict[str, t.Any] = {"mutually_exclusive": [("password", "password_file")]}
+
+NATIVE = "native"
+LOGICAL = "logical"
+DRIVERS = (NATIVE, LOGICAL)
+
+
+def server_name(options: Options) -> str:
+    """Return the server that the sets are of: this host, unless another name is given."""
+    return options["server"] or platform.node()
+
+
+def problems(options: Options) -> list[str]:
+    """Return sentences about the options that every module has."""
+    found = []
+    if not options["deadline"] > 0:
+        found.append(f"deadline: {options['deadline']:g} is no time to do anything in; give more than 0 seconds")
+    return found
+
+
+def runner(options: Options) -> Runner:
+    """Return how tools are run: as the owner of the store, which is this process's user unless it is root."""
+    me = this_user()
+    owner = find_user(options["owner"]) if options["owner"] else me
+    if owner.uid == me.uid:
+        return Runner()
+    if me.uid != 0:
+        raise BackupError(
+            INTERNAL, f"owner: this is the user {me.name}, who cannot work as {owner.name}; become root or {owner.name}"
+        )
+    return Runner(user=owner)
+
+
+def store(options: Options, apart: t.Mapping[str, str] | None = None) -> Store:
+    """Return the store of the sets."""
+    user = runner(options).user
+    owner = (user.uid, user.gid) if user else None
+    return Store(options["root"], options["deployment"], server_name(options), owner, apart=apart)
+
+
+def reach(options: Options) -> Server:
+    """Return the database server of the options; its password is read from its file."""
+    password = options["password"]
+    if options["password_file"]:
+        try:
+            with open(options["password_file"], encoding="utf-8") as file:
+                password = file.read().rstrip("\n")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise BackupError(INTERNAL, f"password_file: {options['password_file']} cannot be read: {why}") from error
+    return Server(
+        host=options["host"],
+        port=options["port"],
+        database="postgres",
+        user=options["user"],
+        password=password,
+        sslmode=options["sslmode"],
+        ca_file=options["ca_file"],
+    )
+
+
+@contextlib.contextmanager
+def live_driver(options: Options, place: Store, deadline: Deadline) -> t.Iterator[Driver]:
+    """Return the driver of the suboptions ``database``, with a way to the running server."""
+    database = options["database"]
+    how = runner(options)
+    with cluster.client(reach(database), how, deadline) as client:
+        if database["driver"] == LOGICAL:
+            yield Logical(place.path, how, client, jobs=database["jobs"])
+        else:
+            yield Native(place.path, how, client, archive(database, place), workers=database["jobs"])
+
+
+def stored_driver(name: str, place: Store, how: Runner, archive_path: str | None, *, durable: bool) -> Driver:
+    """Return the driver that made a set, to read it."""
+    if name == LOGICAL:
+        return Logical(place.path, how, durable=durable)
+    if name == NATIVE:
+        return Native(place.path, how, archive=archive_path, durable=durable)
+    raise BackupError(INTERNAL, f"the set was made by the driver {name!r}, which this version does not know")
+
+
+def archive(database: Options | None, place: Store) -> str | None:
+    """Return the directory that pg_receivewal fills: the one that is named, or the store's own if it is there."""
+    named: str | None = (database or {}).get("archive")
+    if named:
+        return named
+    usual = os.path.join(place.path, "wal")
+    return usual if os.path.isdir(usual) else None
+
+
+def described(entry: Entry) -> dict[str, t.Any]:
+    """Return a set as modules return it."""
+    manifest = entry.manifest
+    newest = entry.drill
+    facts: dict[str, t.Any] = {
+        "id": entry.id,
+        "path": entry.path,
+        "status": "damaged" if entry.damage else "verified" if entry.verified else "complete",
+        "damage": entry.damage,
+        "held": entry.held,
+        "in_use": entry.in_use,
+        "drill": {"time": newest.time, "status": newest.status} if newest else None,
+    }
+    if manifest:
+        facts.update(
+            sequence=manifest.sequence,
+            kind=manifest.kind,
+            chain=list(manifest.chain),
+            created=rfc3339(manifest.created),
+            finished=rfc3339(manifest.finished),
+            bytes=manifest.stored_bytes,
+            components=sorted(manifest.components),
+        )
+    return {key: value for key, value in facts.items() if value is not None}

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""Prove sets by restoring them: what matrixon_backup_drill does.
+
+A set is *verified* when its newest drill went well. The drill's report is
+written beside the set, whatever it found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import take
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.drill import Query, drill
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Chain
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import DATABASE, Manifest
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
+from ansible_collections.matrixon.ops.plugins.module_utils._human import human
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, headline
+
+LATEST = "latest"
+UNPROVEN = "unproven"
+
+
+def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Outcome:
+    """Prove the sets that were asked for. The reports of several are one, with the set as each check's target."""
+    steps = Steps("drill", shared.server_name(options), options["deployment"], options["profile"], clock)
+    try:
+        with steps.step("drill_sets") as note:
+            if found := _problems(options):
+                raise BackupError(INTERNAL, "; ".join(found))
+            place = shared.store(options)
+            chosen = choose(place.sets(), options["set"])
+            note.say(f"to be proven: {', '.join(entry.id for entry in chosen) or 'none, each set was proven before'}")
+        if check_mode:
+            lines = [f"set {entry.id} would be restored in {_scratch(options, place)} and proven" for entry in chosen]
+            return Outcome(report=steps.report(), changed=bool(lines), plan=tuple(lines), msg="; ".join(lines))
+        deadline = Deadline(options["deadline"])
+        for entry in chosen:
+            _prove(entry, place, options, steps, deadline, clock)
+    except Failed:
+        report = steps.report()
+        return Outcome(report=report, failed=True, msg=headline(report))
+    report = steps.report()
+    return Outcome(
+        report=report,
+        changed=bool(chosen),
+        failed=report.status in FAILING[options["fail_on"]],
+        values={"sets": [entry.id for entry in chosen]},
+    )
+
+
+def _problems(options: shared.Options) -> list[str]:
+    found = shared.problems(options)
+    if options["scratch"] and not os.path.isabs(options["scratch"]):
+        found.append(f"scratch: {options['scratch']!r} is no absolute path")
+    if not options["jobs"] > 0:
+        found.append(f"jobs: {options['jobs']} is not above 0")
+    return found
+
+
+def choose(entries: t.Sequence[Entry], wanted: str) -> list[Entry]:
+    """Return the sets to prove: the newest, those that were never proven, or the one of that name."""
+    sound = take.sound(entries)
+    if wanted == LATEST:
+        if not sound:
+            raise BackupError(INTERNAL, "there is no complete set that could be proven; make one first")
+        return sound[-1:]
+    if wanted == UNPROVEN:
+        return [entry for entry in sound if not entry.verified]
+    found = [entry for entry in entries if entry.id == wanted]
+    if not found:
+        known = ", ".join(entry.id for entry in sound[-3:]) or "none"
+        raise BackupError(INTERNAL, f"set: there is no set {wanted!r}; the newest ones are {known}")
+    return found
+
+
+def _scratch(options: shared.Options, place: Store) -> str:
+    return options["scratch"] or os.path.join(place.path, "scratch")
+
+
+def _prove(
+    entry: Entry, place: Store, options: shared.Options, steps: Steps, deadline: Deadline, clock: Clock
+) -> None:
+    """Prove one set and write down what was found. Only what cannot be written down ends the whole run."""
+    one = Steps("drill", f"set {entry.id}", options["deployment"], options["profile"], clock)
+    with contextlib.suppress(Failed):
+        _checks(entry, place, options, one, deadline)
+    steps.add(*one.checks)
+    steps.facts.setdefault("drills", {})[entry.id] = one.facts
+    with steps.step("drill_record") as note:
+        path = place.record_drill(entry.id, one.report().as_dict())
+        note.say(f"what was found is in {path}")
+    steps.evidence.append(path)
+
+
+def _checks(entry: Entry, place: Store, options: shared.Options, steps: Steps, deadline: Deadline) -> None:
+    with contextlib.ExitStack() as stack:
+        with steps.step("set_whole") as note:
+            chain = stack.enter_context(place.in_use(entry.id))
+            note.say(f"the chain of the set is whole: {len(chain)} of {len(chain)}")
+        with steps.step("set_checksums") as note:
+            size = 0
+            for link in place.chain(entry.id):
+                read = place.verify_files(link, deadline)
+                if read.bad:
+                    raise BackupError(PARSE, f"set {link.id} is damaged: {'; '.join(read.bad)}")
+                size += read.bytes
+            note.say(f"{human(size, 'B')} read again, each file has its checksum", size, "B")
+        manifest = chain[-1][1]
+        if DATABASE in manifest.components:
+            _database(manifest, chain, place, options, steps, deadline)
+
+
+def _database(
+    manifest: Manifest, chain: Chain, place: Store, options: shared.Options, steps: Steps, deadline: Deadline
+) -> None:
+    how = shared.runner(options)
+    with steps.step("drill_database") as note:
+        driver = shared.stored_driver(
+            manifest.components[DATABASE].driver, place, how, shared.archive(options, place), durable=False
+        )
+        scratch = _scratch(options, place)
+        proof = drill(driver, chain, scratch, how, deadline, queries=_queries(options), jobs=options["jobs"])
+        note.say(f"restored in {scratch}, looked at, and removed again")
+    steps.add(*proof.checks)
+    steps.facts.update(proof.facts)
+
+
+def _queries(options: shared.Options) -> list[Query]:
+    return [
+        Query(query["name"], query["database"], query["sql"], query["meaning"] or "") for query in options["queries"]
+    ]

@@ -1,0 +1,232 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""Build a data directory out of a set, beside the one that is in use: what matrixon_restore does.
+
+It recovers under our eyes, on a private socket, and is held against what was
+planned before anybody may use it. Nothing that is there is touched; letting
+the new directory take the old one's place is a rename, made by swap.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from ansible_collections.matrixon.ops.plugins.module_utils import _files
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, drill, wal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import RECOVERY_NOTE, Chain, Driver, Reach
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
+    DATABASE,
+    IMMEDIATE,
+    LOGICAL,
+    Manifest,
+    Target,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, uninterrupted
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.prove import choose
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.scratch import Scratch
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, utc_now
+from ansible_collections.matrixon.ops.plugins.module_utils._human import human
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, SKIPPED, headline
+
+# What is to stay is written for good; the rest is as in a drill.
+DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+BUILDING = ".restoring"
+# Sessions find nothing by themselves, so that nobody's function runs in the stead of the server's own.
+SEARCH_PATH = "SET search_path TO DEFAULT"
+
+
+def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Outcome:
+    """Build the data directory that was asked for, or say why not. Nothing that is there is touched."""
+    steps = Steps("restore", shared.server_name(options), options["deployment"], options["profile"], clock)
+    try:
+        return _run(options, check_mode, steps)
+    except Failed:
+        report = steps.report()
+        return Outcome(report=report, failed=True, msg=f"{headline(report)}. Nothing that was there was touched")
+
+
+def _run(options: shared.Options, check_mode: bool, steps: Steps) -> Outcome:
+    deadline = Deadline(options["deadline"])
+    with steps.step("restore_options") as note:
+        if found := _problems(options):
+            raise BackupError(INTERNAL, "; ".join(found))
+        target = Target.parse(options["target"], options["timeline"])
+        place = shared.store(options)
+        (entry,) = choose(place.sets(), options["set"])
+        _require_proof(entry, options["accept_unverified"])
+        note.say(f"set {entry.id} is to be restored to {target}")
+    with place.in_use(entry.id) as chain:
+        manifest = chain[-1][1]
+        how = shared.runner(options)
+        with steps.step("restore_reach") as note:
+            if DATABASE not in manifest.components:
+                raise BackupError(INTERNAL, f"set: {entry.id} holds no database")
+            driver = shared.stored_driver(
+                manifest.components[DATABASE].driver, place, how, shared.archive(options, place), durable=True
+            )
+            reach = driver.reach(chain, target, deadline)
+            _check_place(options["directory"])
+            note.say(f"{target} can be reached: at {wal.format_lsn(reach.position)} of the log or behind it")
+        if check_mode:
+            line = f"set {entry.id} would be restored to {target} in {options['directory']}"
+            return Outcome(report=steps.report(), changed=True, plan=(line,), msg=line)
+        _build(driver, chain, target, reach, options, how, steps, deadline)
+    steps.facts.update({"set": shared.described(entry), "directory": options["directory"], "target": str(target)})
+    return Outcome(report=steps.report(), changed=True, values={"directory": options["directory"]})
+
+
+def _problems(options: shared.Options) -> list[str]:
+    found = shared.problems(options)
+    if not os.path.isabs(options["directory"]):
+        found.append(f"directory: {options['directory']!r} is no absolute path")
+    if options["set"] == "unproven":
+        found.append("set: several sets cannot be restored to one place; name one, or latest")
+    for entry in options["truncate"]:
+        for name in entry["tables"]:
+            if not name.replace("_", "").isalnum():
+                found.append(f"truncate: {name!r} is no plain name of a table")
+    return found
+
+
+def _require_proof(entry: Entry, accepted: str) -> None:
+    """Refuse a set that no drill has proven, unless the operator named this very one."""
+    if entry.damage:
+        raise BackupError(PARSE, f"set {entry.id} is damaged: {entry.damage}")
+    if entry.verified or accepted == entry.id:
+        return
+    why = f"its last drill ended {entry.drill.status}" if entry.drill else "no drill has proven it"
+    raise BackupError(
+        INTERNAL,
+        f"set {entry.id} may not be what it seems: {why}. Prove it with matrixon_backup_drill first, take another set, "
+        f"or say that you want it as it is with accept_unverified: {entry.id}",
+    )
+
+
+def _check_place(directory: str) -> None:
+    if problem := cluster.empty_problem(directory):
+        raise BackupError(INTERNAL, f"directory: {problem}")
+
+
+def _build(
+    driver: Driver,
+    chain: Chain,
+    target: Target,
+    reach: Reach,
+    options: shared.Options,
+    how: Runner,
+    steps: Steps,
+    deadline: Deadline,
+) -> None:
+    """Copy, recover and look beside the place, and come to the place by rename."""
+    directory = options["directory"]
+    building = os.path.join(os.path.dirname(directory), f".{os.path.basename(directory)}{BUILDING}")
+    try:
+        with steps.step("restore_copy") as note:
+            _clear(building)
+            driver.restore(chain, building, target, deadline)
+            size = drill.tree_bytes(building)
+            note.say(f"{human(size, 'B')} copied", size, "B")
+        _recover(building, chain[-1][1], target, reach, options, how, steps, deadline)
+        with steps.step("restore_place") as note, uninterrupted():
+            _forget_recovery(building, how)
+            _check_place(directory)
+            if os.path.isdir(directory):
+                os.rmdir(directory)
+            os.rename(building, directory)
+            _sync(os.path.dirname(directory))
+            note.say(f"{directory} is ready")
+    except BaseException:
+        with uninterrupted():
+            _clear(building)
+        raise
+
+
+def _clear(building: str) -> None:
+    if pid := cluster.running_on(building):
+        raise BackupError(INTERNAL, f"a server with process {pid} runs on {building}; stop it first")
+    if os.path.lexists(building):
+        shutil.rmtree(building)
+
+
+def _recover(
+    data: str,
+    manifest: Manifest,
+    target: Target,
+    reach: Reach,
+    options: shared.Options,
+    how: Runner,
+    steps: Steps,
+    deadline: Deadline,
+) -> None:
+    pg = manifest.pg
+    assert pg
+    logical = manifest.kind == LOGICAL
+    tools = cluster.programs(pg.major, "postgres")
+    superuser = str(manifest.components[DATABASE].detail.get("superuser", "postgres"))
+    with Scratch(data, None, how, tools, superuser, DURABLE) as server:
+        with steps.step("restore_recover") as note:
+            server.start(deadline)
+            note.say("the server took connections, on a socket of its own")
+        with steps.step("restore_position") as note:
+            recovered = None if logical else server.recovered(deadline)
+            judges = (drill.judge_timeline, drill.judge_position)
+            verdicts = [judge(reach, recovered, logical) for judge in judges]
+            for verdict in verdicts:
+                if verdict.status not in (OK, SKIPPED):
+                    raise BackupError(PARSE, verdict.message)
+            if recovered:
+                steps.facts.update(timeline=recovered.timeline, lsn=wal.format_lsn(recovered.position))
+            note.say("; ".join(verdict.message for verdict in verdicts))
+        client = server.client()
+        if target.kind == IMMEDIATE or logical:
+            with steps.step("restore_rows") as note:
+                names = [database.name for database in pg.databases]
+                verdict = drill.judge_rows(pg, cluster.count_rows(client, names, deadline))
+                if verdict.status != OK:
+                    raise BackupError(PARSE, verdict.message)
+                note.say(verdict.message, verdict.value, verdict.unit)
+        for query in options["queries"]:
+            with steps.step(f"restore_query_{query['name']}") as note:
+                with client.session(deadline, query["database"]) as session:
+                    session.execute(f"{SEARCH_PATH}; SET default_transaction_read_only = on")
+                    rows = session.rows(query["sql"])
+                verdict = drill.judge_query(drill.Query(query["name"], query["database"], query["sql"]), rows)
+                if verdict.status != OK:
+                    raise BackupError(PARSE, verdict.message)
+                steps.facts.setdefault("answers", {})[query["name"]] = next(iter(rows[0].values()))
+                note.say(verdict.message)
+        for entry in options["truncate"]:
+            with steps.step("restore_truncate") as note:
+                tables = ", ".join(cluster.quoted(name) for name in entry["tables"])
+                with client.session(deadline, entry["database"]) as session:
+                    session.execute(f"{SEARCH_PATH}; TRUNCATE {tables}")
+                note.say(f"emptied in {entry['database']}: {', '.join(entry['tables'])}")
+        with steps.step("restore_stop") as note:
+            server.stop(deadline)
+            note.say("the server stopped and left everything on the disk")
+
+
+def _forget_recovery(data: str, how: Runner) -> None:
+    """Take back what only the recovery was told: with it the server would archive nothing."""
+    path = os.path.join(data, "postgresql.auto.conf")
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        kept = file.read().partition(RECOVERY_NOTE)[0].rstrip("\n")
+    info = os.stat(path)
+    _files.replace(path, (kept + "\n").encode("utf-8", "surrogateescape"), info.st_uid, info.st_gid, 0o600)
+
+
+def _sync(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,215 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: matrixon_backup
+short_description: Make or remove a backup set
+version_added: 0.1.0
+description:
+  - Puts a database away as one immutable set, which appears by rename when it is whole. Whatever goes wrong before,
+    the sets that were there stay, and nothing half made counts.
+  - A set is complete when it is there, and verified once M(matrixon.ops.matrixon_backup_drill) proved it.
+  - The exit status of a tool is not believed alone. The set has the checksums of all of its files, the number of rows
+    of every table, and what the server said of itself.
+attributes:
+  check_mode:
+    support: full
+    description: Says in RV(plan) what would be made and why, after the same refusals.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    description: A named set that is there is held against its checksums and left alone. Without a name each run makes
+      a new one.
+extends_documentation_fragment:
+  - matrixon.ops._attributes
+  - matrixon.ops._backup
+options:
+  name:
+    description:
+      - Name of the set, in small letters. Left out, one is made of the time, such as V(20261123T021500Z-7f3a).
+      - Required to remove a set.
+    type: str
+    default: ""
+  state:
+    description:
+      - V(present) makes the set unless it is there; V(absent) removes it.
+      - A set that is held, in use, or needed by another one is not removed.
+    type: str
+    choices: [present, absent]
+    default: present
+  server_name:
+    description: The Matrix server name, for the manifest.
+    type: str
+  retention_class:
+    description: A word of the operator's own for the set, such as V(before-upgrade).
+    type: str
+    default: regular
+  keep_until:
+    description: Time with a zone before which retention does not remove the set, such as V(2027-01-31T00:00:00Z).
+    type: str
+  database:
+    description: The PostgreSQL server to put away.
+    type: dict
+    suboptions:
+      driver:
+        description:
+          - V(native) copies the whole cluster with C(pg_basebackup). It restores fast, and with an archive of the log
+            to any moment.
+          - V(logical) dumps every database and the roles with C(pg_dump) of the server's own major version. It is for
+            upgrades and for single tables.
+        type: str
+        choices: [native, logical]
+        default: native
+      kind:
+        description:
+          - V(full) copies everything, V(incremental) what changed since the newest set, which needs PostgreSQL 17 and
+            its setting C(summarize_wal).
+          - V(auto) takes the incremental one where it can be had and the chain is neither too old nor too long.
+        type: str
+        choices: [auto, full, incremental]
+        default: auto
+      full_after:
+        description: Days after which V(auto) begins a new chain with a full set.
+        type: float
+        default: 7
+      longest_chain:
+        description: Most sets of a chain, the full one among them.
+        type: int
+        default: 14
+      host:
+        description: Directory of the server's socket, or its name or address.
+        type: str
+        default: /var/run/postgresql
+      port:
+        description: Its port.
+        type: int
+        default: 5432
+      user:
+        description: A superuser of the server, or for V(native) a role that may replicate and read all statistics.
+        type: str
+        default: postgres
+      password:
+        description: Its password, where the server asks for one.
+        type: str
+      password_file:
+        description: File that holds the password.
+        type: path
+      sslmode:
+        description: How TLS is spoken, in libpq's words.
+        type: str
+        choices: [disable, allow, prefer, require, verify-ca, verify-full]
+        default: prefer
+      ca_file:
+        description: PEM file with the authorities to trust.
+        type: path
+      archive:
+        description:
+          - Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
+        type: path
+      jobs:
+        description: How many processors compress or dump at the same time.
+        type: int
+        default: 2
+      shrink_percent:
+        description:
+          - Refuse a copy in which a database has lost more than this part of its rows since the newest set. A copy of
+            an emptied server is whole, and would push the good ones out.
+        type: float
+        default: 30
+author:
+  - The matrixon.ops authors (@matrixon)
+"""
+
+EXAMPLES = r"""
+- name: Put the database away
+  matrixon.ops.matrixon_backup:
+    root: /var/backups/matrixon
+    deployment: example.com
+    profile: synapse
+    owner: postgres
+    database: {}
+
+- name: Put it away once more before an upgrade, as a dump, and keep that
+  matrixon.ops.matrixon_backup:
+    root: /var/backups/matrixon
+    deployment: example.com
+    profile: synapse
+    owner: postgres
+    name: before-1.164
+    keep_until: "2027-06-30T00:00:00Z"
+    database:
+      driver: logical
+"""
+
+RETURN = r"""
+msg:
+  description: The verdict in one line.
+  returned: always
+  type: str
+  sample: "ok: all 6 checks are good"
+plan:
+  description: What would be done and why, a sentence each.
+  returned: in check mode
+  type: list
+  elements: str
+  sample: ["a set under a new id would be made in /var/backups/matrixon/example.com/db1"]
+set:
+  description: The set that is there now.
+  returned: when a set was made or found
+  type: dict
+  sample:
+    id: 20261123T021500Z-7f3a
+    path: /var/backups/matrixon/example.com/db1/sets/20261123T021500Z-7f3a
+    status: complete
+    kind: full
+    bytes: 711000000
+report:
+  description: The report, whose shape is that of C(docs/report.schema.json).
+  returned: when the options are good
+  type: dict
+  sample: {kind: backup, status: ok}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import backup, options
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.entry import run_module
+
+DATABASE = dict(
+    options.CONNECTION,
+    driver=dict(type="str", choices=list(options.DRIVERS), default="native"),
+    kind=dict(type="str", choices=["auto", "full", "incremental"], default="auto"),
+    full_after=dict(type="float", default=7),
+    longest_chain=dict(type="int", default=14),
+    archive=dict(type="path"),
+    jobs=dict(type="int", default=2),
+    shrink_percent=dict(type="float", default=30),
+)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            options.STORE,
+            name=dict(type="str", default=""),
+            state=dict(type="str", choices=["present", "absent"], default="present"),
+            server_name=dict(type="str"),
+            retention_class=dict(type="str", default="regular"),
+            keep_until=dict(type="str"),
+            database=dict(type="dict", options=DATABASE, **options.CONNECTION_RULES),
+        ),
+        required_if=[("state", "absent", ["name"]), ("state", "present", ["database"])],
+        supports_check_mode=True,
+    )
+    if module.params["state"] == "absent" and not module.params["name"]:
+        module.fail_json(msg="name: is empty; name the set that is to be removed")
+    run_module(module, backup.run)
+
+
+if __name__ == "__main__":
+    main()
