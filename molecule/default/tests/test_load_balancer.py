@@ -31,6 +31,11 @@ for method, path in given["requests"]:
 print(json.dumps(found))
 """
 
+METRICS = """
+import urllib.request
+print(json.dumps(urllib.request.urlopen("http://127.0.0.1:8404/metrics", timeout=10).read().decode()))
+"""
+
 
 def context(ca: str, oldest: ssl.TLSVersion, newest: ssl.TLSVersion) -> ssl.SSLContext:
     made = ssl.create_default_context(cafile=ca)
@@ -83,6 +88,24 @@ def test_too_many_logins_are_told_to_wait(run_python: t.Any) -> None:
     headers, body = found[-1][1], json.loads(found[-1][2])
     assert body["errcode"] == "M_LIMIT_EXCEEDED" and body["retry_after_ms"] > 0
     assert int({name.lower(): value for name, value in headers.items()}["retry-after"]) > 0
+
+
+def test_a_body_that_is_too_large_is_refused_by_its_length(ca: str) -> None:
+    plain = socket.create_connection((ADDRESSES[0], 443), timeout=10)
+    with ssl.create_default_context(cafile=ca).wrap_socket(plain, server_hostname=NAME) as secure:
+        length = 50 * 2**20 + 1
+        head = f"POST /_matrix/media/v3/upload HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {length}\r\n\r\n"
+        secure.sendall(head.encode())
+        answer = http.client.HTTPResponse(secure)
+        answer.begin()
+        assert answer.status == 413 and answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert json.loads(answer.read())["errcode"] == "M_TOO_LARGE"
+
+
+def test_prometheus_reads_what_every_server_does(run_python: t.Any) -> None:
+    text = run_python("lb1", METRICS)
+    assert 'haproxy_server_status{proxy="homeserver_main",server="main",state="UP"} 1' in text
+    assert 'haproxy_server_http_responses_total{proxy="homeserver_sync",server="worker1",code="2xx"}' in text
 
 
 def test_a_client_cannot_name_its_own_address(people: t.Any, newcomer: t.Any, until: t.Any) -> None:
