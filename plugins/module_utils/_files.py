@@ -142,3 +142,12 @@ def make_parents(path: str) -> None:
         os.mkdir(folder, 0o755)
         # Whatever the umask is.
         os.chmod(folder, 0o755)
+
+
+def sync_directory(path: str) -> None:
+    """Bring a directory's names to the disk, so that a rename in it outlives a crash."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

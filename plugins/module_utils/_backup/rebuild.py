@@ -142,7 +142,7 @@ def _build(
             if os.path.isdir(directory):
                 os.rmdir(directory)
             os.rename(building, directory)
-            _sync(os.path.dirname(directory))
+            _files.sync_directory(os.path.dirname(directory))
             note.say(f"{directory} is ready")
     except BaseException:
         with uninterrupted():
@@ -222,11 +222,3 @@ def _forget_recovery(data: str, how: Runner) -> None:
         kept = file.read().partition(RECOVERY_NOTE)[0].rstrip("\n")
     info = os.stat(path)
     _files.replace(path, (kept + "\n").encode("utf-8", "surrogateescape"), info.st_uid, info.st_gid, 0o600)
-
-
-def _sync(directory: str) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
