@@ -1166,10 +1166,14 @@ def _content(directory: str, name: str, limit: int) -> bytes | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
         raise
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
-        content = file.read(limit + 1)
+        # Not a byte more than the limit and one, whatever the file has become.
+        with os.fdopen(os.dup(handle), "rb") as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(handle)
     return content if len(content) <= limit else None
 
 
