@@ -40,6 +40,22 @@ class Wall:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def events() -> Iterator[list[Any]]:
+    """Note what is brought to the disk, and what is renamed, in place of waiting for a slow disk."""
+    seen: list[Any] = []
+    rename = os.rename
+
+    def noted(source: str, target: str) -> None:
+        seen.append((source, target))
+        rename(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: seen.append(os.fstat(handle).st_ino))
+        patch.setattr(os, "rename", noted)
+        yield seen
+
+
 @pytest.fixture
 def wall() -> Wall:
     return Wall()
@@ -152,6 +168,57 @@ def test_a_set_appears_whole_with_manifest_and_checksum(store: Store) -> None:
     (entry,) = store.sets()
     assert (entry.damage, entry.verified, entry.in_use, entry.held) == (None, False, False, None)
     assert entry.manifest == Manifest.from_bytes(content)
+
+
+def test_everything_is_on_the_disk_before_the_set_appears(store: Store, events: list[Any]) -> None:
+    with store.lock("backup"), store.begin("one") as partial:
+        fill(partial.path, {"db/base": b"1", "db/deep/er": b"2", "media/x": b"3"})
+        described = manifest(store, "one", partial.path)
+        events.clear()
+        store.commit(partial, described, unlisted=["media"])
+    path = store.set_path("one")
+    appears = events.index((partial.path, path))
+    before, after = events[:appears], events[appears + 1 :]
+    for name in (".", "db", "db/base", "db/deep", "db/deep/er", "MANIFEST.json", "MANIFEST.sha256"):
+        assert os.stat(os.path.join(path, name)).st_ino in before, name
+    # Once more after the lock in it was taken away, before the number of the set is written.
+    assert os.stat(path).st_ino == before[-3]
+    assert os.stat(os.path.join(store.path, ".sequence")).st_ino in before
+    assert after == [os.stat(os.path.dirname(path)).st_ino]
+
+
+def test_a_large_tree_is_brought_to_the_disk_by_one_call(
+    store: Store, monkeypatch: pytest.MonkeyPatch, events: list[Any]
+) -> None:
+    class Library:
+        """A C library whose file system has met an error."""
+
+        def syncfs(self, handle: int) -> int:
+            module.ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda *dummy, **more: Library())
+    with store.lock("backup"):
+        with pytest.raises(BackupError, match="cannot be completed: Input/output error"), store.begin("one") as partial:
+            fill(partial.path, {"db/base": b"", "media/x": b"3"})
+            store.commit(partial, manifest(store, "one", partial.path), unlisted=["media"])
+        assert ids(store) == []
+        # Without the call, as on another C library.
+        synced: list[bool] = []
+        monkeypatch.setattr(module.ctypes, "CDLL", lambda *dummy, **more: object())
+        monkeypatch.setattr(module.os, "sync", lambda: synced.append(True))
+        with store.begin("one") as partial:
+            fill(partial.path, {"db/base": b"", "media/x": b"3"})
+            store.commit(partial, manifest(store, "one", partial.path), unlisted=["media"])
+        assert synced == [True]
+
+
+def test_a_removal_is_on_the_disk_before_anything_is_deleted(store: Store, events: list[Any]) -> None:
+    with store.lock("removal"):
+        make(store, "one")
+        events.clear()
+        store.remove("one")
+    assert events[0][1].endswith("/sets/.removing-one") and events[1] == os.stat(store.path + "/sets").st_ino
 
 
 def test_everything_is_for_the_owner_alone_whatever_the_umask_is(store: Store) -> None:
