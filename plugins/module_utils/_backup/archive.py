@@ -17,7 +17,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import wal
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client, literal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import PostgresqlFacts, Target, parse_time
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import (
@@ -189,5 +189,10 @@ def receiver(client: Client, archive: str, slot: str) -> list[str]:
 
 
 def create_slot(client: Client, slot: str, deadline: Deadline) -> None:
-    """Make the slot from which an archive is filled, if it is not there."""
-    client.run(deadline, "pg_receivewal", "--create-slot", "--if-not-exists", f"--slot={slot}")
+    """Make the slot from which an archive is filled, if it is not there. The server keeps the log from now on for it.
+
+    pg_receivewal's own slot keeps nothing before its first connection.
+    """
+    with client.session(deadline) as session:
+        if session.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = {literal(slot)}") == "0":
+            session.execute(f"SELECT pg_create_physical_replication_slot({literal(slot)}, true)")

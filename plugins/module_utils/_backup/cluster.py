@@ -44,6 +44,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
 PROGRAMS = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin", "/opt/postgresql/{}/bin")
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
+# A path at which nothing can be: passwords are not to be found in the user's home by chance.
+NO_FILE = "/dev/null/none"
+
 Row = dict[str, t.Any]
 
 
@@ -134,9 +137,7 @@ def client(server: Server, runner: Runner, deadline: Deadline) -> t.Iterator[Cli
         "PGAPPNAME": APPLICATION_NAME,
         "PGCLIENTENCODING": "UTF8",
         "PGGSSENCMODE": "disable",
-        # None may be taken from the user's home: what is meant is said here.
-        "PGPASSFILE": os.devnull,
-        "PGSERVICEFILE": os.devnull,
+        "PGPASSFILE": NO_FILE,
         **({} if server.socket_path else {"PGSSLMODE": server.sslmode}),
         **({"PGSSLROOTCERT": server.ca_file} if server.ca_file else {}),
     }

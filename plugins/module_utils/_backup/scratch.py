@@ -16,7 +16,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import wal
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client, give, occupy, quoted
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import NO_FILE, Client, give, occupy, quoted
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import (
     Child,
@@ -153,7 +153,7 @@ class Scratch:
     def client(self) -> Client:
         """Return the way to ask it."""
         server = Server(self._socket, PORT, "postgres", self.owner)
-        variables = {"PGAPPNAME": APPLICATION_NAME, "PGCLIENTENCODING": "UTF8", "PGPASSFILE": os.devnull}
+        variables = {"PGAPPNAME": APPLICATION_NAME, "PGCLIENTENCODING": "UTF8", "PGPASSFILE": NO_FILE}
         # A role or a database may bring settings of its own, which stand above the server's.
         variables["PGOPTIONS"] = "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off"
         return Client(server, self._runner.with_environment(**variables), self._tools, self._major)
