@@ -28,6 +28,12 @@ options:
   archive:
     description: Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
     type: path
+  verify_shares:
+    description:
+      - Reads files of all sets again and compares their checksums. V(1) reads everything, V(7) a seventh part, which is
+        another one each day, and V(0) nothing.
+    type: int
+    default: 0
   thresholds:
     description:
       - Seconds from which on a check warns and is critical, by check. Those that are not named keep their defaults.
@@ -91,6 +97,7 @@ def main():
         argument_spec=dict(
             options.STORE,
             archive=dict(type="path"),
+            verify_shares=dict(type="int", default=0),
             thresholds=dict(type="dict", default={}),
             fail_on=dict(type="str", choices=list(FAILING), default="never"),
         ),

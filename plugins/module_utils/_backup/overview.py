@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome impor
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     FAILING,
@@ -89,6 +90,8 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
         judge_restore_time(entries, limits["restore_time"], target),
         judge_space(entries, place.space().free, target),
     )
+    if options["verify_shares"]:
+        steps.add(_verify(entries, place, options["verify_shares"], Deadline(options["deadline"]), target))
     steps.facts["sets"] = [shared.described(entry) for entry in reversed(entries)]
     report = steps.report()
     return Outcome(
@@ -100,6 +103,8 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
 
 def _limits(options: shared.Options) -> dict[str, Limits]:
     found = shared.problems(options)
+    if options["verify_shares"] < 0:
+        found.append(f"verify_shares: {options['verify_shares']} is not 0 or more; 1 reads everything, 0 nothing")
     limits = dict(DEFAULTS)
     for name, given in options["thresholds"].items():
         if name not in DEFAULTS:
@@ -239,6 +244,33 @@ def judge_space(entries: t.Sequence[Entry], free: int, target: str) -> CheckResu
         warning=FULL_IN.warning,
         critical=FULL_IN.critical,
     )
+
+
+# --- the files of the sets
+
+
+def _verify(entries: t.Sequence[Entry], place: Store, shares: int, deadline: Deadline, target: str) -> CheckResult:
+    """Read the files of all sets again, or a part that is another one each day, and compare checksums."""
+    bad, size, files = [], 0, 0
+    begun = time.monotonic()
+    try:
+        for entry in take.sound(entries):
+            with place.in_use(entry.id):
+                read = place.verify_files(entry, deadline, shares)
+            bad += [f"set {entry.id}: {sentence}" for sentence in read.bad]
+            size, files = size + read.bytes, files + read.files
+    except ProbeFailure as failure:
+        return CheckResult("set_checksums", target, UNKNOWN, failure.message, error_kind=failure.kind)
+    took = int((time.monotonic() - begun) * 1000)
+    if bad:
+        message = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
+        return CheckResult("set_checksums", target, CRITICAL, message, value=len(bad), unit="count", duration_ms=took)
+    if not files:
+        words = "no file was read: there is no set, or none of its files has its turn today"
+        return CheckResult("set_checksums", target, SKIPPED, words, skipped_reason=words)
+    part = "" if shares == 1 else f", a part of {shares}"
+    message = f"{files} files with {human(size, 'B')} were read again{part}, each has its checksum"
+    return CheckResult("set_checksums", target, OK, message, value=0, unit="count", duration_ms=took)
 
 
 # --- the archive of the log

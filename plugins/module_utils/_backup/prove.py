@@ -40,10 +40,14 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
             if found := _problems(options):
                 raise BackupError(INTERNAL, "; ".join(found))
             place = shared.store(options)
-            chosen = choose(place.sets(), options["set"])
+            entries = place.sets()
+            # Where a run would make the first set, there is none to name yet.
+            foreseen = check_mode and not take.sound(entries) and options["set"] == LATEST
+            chosen = [] if foreseen else choose(entries, options["set"])
             note.say(f"to be proven: {', '.join(entry.id for entry in chosen) or 'none, each set was proven before'}")
         if check_mode:
-            lines = [f"set {entry.id} would be restored in {_scratch(options, place)} and proven" for entry in chosen]
+            names = ["the first one"] if foreseen else [entry.id for entry in chosen]
+            lines = [f"set {name} would be restored in {_scratch(options, place)} and proven" for name in names]
             return Outcome(report=steps.report(), changed=bool(lines), plan=tuple(lines), msg="; ".join(lines))
         deadline = Deadline(options["deadline"])
         for entry in chosen:
