@@ -110,6 +110,8 @@ def test_with_rules_what_none_wants_goes_before_max_age() -> None:
     entries = [entry(1, 3), entry(2, 2), entry(3, 1)]
     assert kept(entries, Policy(keep_last=1, max_age=30, min_verified=1)) == ["s3"]
     assert kept(entries, Policy(max_age=30, min_verified=1)) == ["s1", "s2", "s3"]
+    both = Policy(keep_last=1, keep_daily=1, max_age=3, min_verified=1)
+    assert why(entries, both, "s1") == "it is verified, it is 3 d old, and newer sets fulfil keep_last 1, keep_daily 1"
 
 
 def test_min_verified_stay_whatever_the_rules_say() -> None:
@@ -137,6 +139,7 @@ def test_an_older_unproven_set_goes_only_when_its_time_is_over_and_enough_are_pr
     assert kept(entries, MONTH) == ["s2", "s3", "s4"]
     assert why(entries, MONTH, "s1") == "no drill has proved it, it is 31 d old, and max_age is 30 days"
     assert why(entries, MONTH, "s2") == "no drill has proved it, it is 29 d old, and max_age is 30 days"
+    assert kept([entry(1, 30, None), *entries[2:]], MONTH) == ["s1", "s3", "s4"]
     assert kept(entries[:3], MONTH) == ["s1", "s2", "s3"]
     assert "fewer than 2 verified sets (min_verified)" in why(entries[:3], MONTH, "s1")
     assert kept(entries, Policy(keep_last=2)) == ["s1", "s2", "s3", "s4"]
@@ -189,6 +192,9 @@ def test_a_damaged_set_is_said_and_stays_and_counts_for_nothing() -> None:
         "it is damaged (it has no manifest), counts for nothing, and goes only when somebody asks for it"
     )
     assert "newest verified" not in why(entries, MONTH, "s3")
+    assert why([broken], MONTH, "a") == why(entries, MONTH, "a")
+    # Its chain may be what is missing.
+    assert kept([entry(5, 50, chain=("s9",), damage="x"), entry(6, 2), entry(7, 1)], MONTH) == ["s5", "s6", "s7"]
     # What it was made on stays too: it may be mended.
     assert kept([entry(1, 90), entry(2, 89, chain=("s1",), damage="x"), entry(3, 2), entry(4, 1)], MONTH)[0] == "s1"
 
@@ -402,6 +408,8 @@ def test_the_log_stays_from_the_oldest_set_of_each_server_and_timeline() -> None
         entry(5, 50, pg=facts("000000010000000000000001", 1, "7002")),
         entry(6, 50, damage="x", pg=facts("000000030000000000000001", 3)),
         entry(7, 40, pg=facts(None, None)),
+        entry(9, 40, pg=facts(None, 1)),
+        entry(10, 40, pg=facts("000000010000000000000001", None)),
         entry(8, 30),
         Entry("x", "/x", damage="no manifest"),
     ]

@@ -691,12 +691,15 @@ def test_no_store_has_no_sets(store: Store) -> None:
     assert store.sets() == [] and store.leftovers() == [] and not os.path.exists(store.root)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_not_called_damaged(store: Store) -> None:
+def test_what_may_not_be_read_is_not_called_damaged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.lock("backup"):
         make(store, "one")
-    os.chmod(store.set_path("one") + "/MANIFEST.json", 0)
-    with pytest.raises(BackupError) as caught:
+
+    def forbidden(*dummy: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(module, "_content", forbidden)
+    with pytest.raises(BackupError, match="sets/one cannot be read: Permission denied") as caught:
         store.sets()
     assert caught.value.kind == "auth"
 
