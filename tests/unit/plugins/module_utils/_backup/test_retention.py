@@ -267,6 +267,7 @@ def test_a_policy_that_makes_sense_is_taken(policy: Policy) -> None:
 
 
 def test_all_that_is_wrong_with_a_policy_is_said_at_once() -> None:
+    assert len(Policy(keep_daily=5, max_age=0).problems()) == 1
     assert len(Policy(keep_last=-1, keep_daily=-2, max_age=0, min_verified=0).problems()) == 4
 
 
@@ -445,5 +446,8 @@ def test_the_log_of_an_older_timeline_may_go_and_an_unknown_servers_stays() -> N
     needs = [WalNeed("7001", 2, "000000020000000000000009")]
     assert not retention.needs_segment(needs, "7001", "00000001000000000000000A")
     assert retention.needs_segment(needs, "7001", "0000000A000000000000000A")
+    assert not retention.needs_segment(
+        [WalNeed("7001", 17, "000000110000000000000009")], "7001", "00000010" + "0" * 15 + "9"
+    )
     assert retention.needs_segment(needs, "7002", "000000010000000000000001")
     assert retention.needs_segment([], "7001", "000000010000000000000001")
