@@ -92,15 +92,36 @@ def test_no_standby_is_built_over_a_cluster(server: t.Any, sql: t.Any, playbook:
     assert sql("db1", "SELECT pg_is_in_recovery()") == "f"
 
 
-def test_a_rule_with_which_the_server_could_not_start_does_not_stay(server: t.Any, sql: t.Any, playbook: t.Any) -> None:
-    def rules() -> str:
-        return server("db1").check_output("sha256sum /etc/postgresql/17/main/pg_hba.conf*")
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        (
+            {"postgresql_hba_extra": [{"type": "host", "address": "10.0.0.9", "method": "scram"}]},
+            "invalid authentication method",
+        ),
+        # Its own check of a file loads no library.
+        (
+            {"postgresql_preload_libraries": ["pg_stat_statements", "no_such_library"]},
+            "'Restart the server' failed",
+        ),
+        ({"postgresql_settings": {"work_mem": "much"}}, "invalid value for parameter"),
+    ],
+    ids=["rule", "restart", "check"],
+)
+def test_what_the_server_could_not_start_with_does_not_stay(
+    server: t.Any, sql: t.Any, playbook: t.Any, until: t.Any, variables: dict, reason: str
+) -> None:
+    def files() -> str:
+        directory = "/etc/postgresql/17/main"
+        return server("db1").check_output(f"sha256sum {directory}/pg_hba.conf* {directory}/conf.d/*")
 
-    before = rules()
-    rule = {"type": "host", "address": "10.0.0.9", "method": "scram"}
-    run = playbook("postgresql", "--limit", "db1", "-e", json.dumps({"postgresql_hba_extra": [rule]}))
+    before = files()
+    run = playbook("postgresql", "--limit", "db1", "-e", json.dumps(variables))
     assert run.code == 2, run.output
     said = " ".join(run.output.split())
-    assert "invalid authentication method" in said and "The old rules of pg_hba.conf are back in place" in said
-    assert rules() == before
+    assert reason in said, run.output
+    assert "The old files are back in place" in said or "failed to validate" in said, run.output
+    assert files() == before
     assert sql("db1", "SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL") == "0"
+    assert sql("db1", "SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"
+    assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)
