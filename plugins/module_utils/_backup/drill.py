@@ -274,8 +274,9 @@ class _Run:
 
 def status_of(failure: ProbeFailure) -> str:
     """Return what a failure says about the set: nothing, or that it cannot be restored."""
-    outside = failure.kind in OUTSIDE or failure.facts.get("no_space") or failure.facts.get("code", 1) < 0
-    return UNKNOWN if outside else CRITICAL
+    facts = failure.facts
+    outside = facts.get("outside") or facts.get("no_space") or facts.get("code", 1) < 0
+    return UNKNOWN if outside or failure.kind in OUTSIDE else CRITICAL
 
 
 def judge_timeline(reach: Reach, recovered: Recovered | None, logical: bool) -> Verdict:

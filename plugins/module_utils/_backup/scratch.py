@@ -19,6 +19,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import wal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import NO_FILE, Client, give, occupy, quoted
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import (
+    NO_SPACE,
     Child,
     Runner,
     complaint,
@@ -66,6 +67,8 @@ SETTINGS = {
     "max_connections": "30",
     "max_worker_processes": "8",
     "huge_pages": "off",
+    # In a container there is next to no room in /dev/shm.
+    "dynamic_shared_memory_type": "mmap",
     "shared_buffers": "128MB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
@@ -94,14 +97,18 @@ NEW_TIMELINE = re.compile(r"selected new timeline ID: ([0-9]+)")
 REDO_DONE = re.compile(r"redo done at ([0-9A-F]+/[0-9A-F]+)")
 
 
+# What the server says when the host is to blame, and not the data.
+HOST_SIGNS = ("shared memory", "semaphore", "allocate memory", "out of memory", NO_SPACE, "Unix-domain socket")
+
+
 class Scratch:
     """A server on a data directory that is nobody else's, reached only by the OS user that runs it.
 
     ``data`` is the data directory, ``work`` a directory for the server's
     files that are not data, which must be absent or empty; None is a
-    temporary one. ``owner`` is the
-    cluster's first superuser. As a context manager it is stopped at the end,
-    whatever happens; ``data`` stays, ``work`` is removed.
+    temporary one. ``owner`` is the cluster's first superuser. As a context
+    manager it is stopped at the end, whatever happens; ``data`` stays,
+    ``work`` is removed.
     """
 
     def __init__(
@@ -250,10 +257,12 @@ class Scratch:
             if not deadline.remaining():
                 raise deadline.failure("the scratch server recovers")
         code = self._child.reap()
+        words = complaint(self.said())
+        host = any(sign in words for sign in HOST_SIGNS)
         raise BackupError(
-            PARSE,
-            f"the server does not start on {self.data}, it ended with code {code}: {complaint(self.said())}",
-            {"log": self.said()[-4000:]},
+            INTERNAL if host else PARSE,
+            f"the server does not start on {self.data}, it ended with code {code}: {words}",
+            {"outside": host, "log": self.said()[-4000:]},
         )
 
 

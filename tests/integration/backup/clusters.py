@@ -97,6 +97,7 @@ class Cluster:
             "max_connections": "120",
             "fsync": "off",
             "shared_buffers": "64MB",
+            "dynamic_shared_memory_type": "mmap",
             "log_timezone": "UTC",
             "lc_messages": "C",
             **({"summarize_wal": "on"} if self.major >= 17 else {}),

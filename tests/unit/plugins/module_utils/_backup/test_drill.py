@@ -230,6 +230,7 @@ def test_one_value_is_the_good_answer(rows: list[dict[str, t.Any]], status: str)
         (BackupError("internal", "pg_restore ended with code 1", {"code": 1}), "critical"),
         # None of these says anything about the set.
         (BackupError("internal", "no room", {"no_space": True}), "unknown"),
+        (BackupError("internal", "no shared memory", {"outside": True}), "unknown"),
         (BackupError("internal", "tar was killed", {"code": -9}), "unknown"),
         (BackupError("missing_tool", "zstd is not installed"), "unknown"),
         (ProbeFailure("timeout", "no answer"), "unknown"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -33,6 +34,37 @@ def test_what_is_no_data_directory_is_refused(tmp_path: pathlib.Path) -> None:
             (tmp_path / "PG_VERSION").write_text(content)
         with pytest.raises(BackupError, match="is no data directory of PostgreSQL"):
             Scratch(str(tmp_path), None, Runner(), "/nonexistent")
+
+
+SERVER = """#!/bin/sh
+case "$0" in */pg_controldata) echo "max_prepared_xacts setting: 7"; exit 0 ;; esac
+echo "FATAL:  {}"
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "outside"),
+    [
+        ("recovery ended before configured recovery target was reached", "parse", False),
+        ('could not open shared memory segment "/PostgreSQL.1": Permission denied', "internal", True),
+        ("could not write to file: No space left on device", "internal", True),
+    ],
+)
+def test_a_server_that_does_not_start_says_whether_the_host_is_to_blame(
+    tmp_path: pathlib.Path, words: str, kind: str, outside: bool
+) -> None:
+    (tmp_path / "PG_VERSION").write_text("15\n")
+    for name in ("postgres", "pg_controldata"):
+        (tmp_path / name).write_text(SERVER.format(words))
+        (tmp_path / name).chmod(0o755)
+    with (
+        pytest.raises(BackupError, match="it ended with code 1: FATAL:") as caught,
+        Scratch(str(tmp_path), None, Runner(), str(tmp_path)) as server,
+    ):
+        server.start(Deadline(5))
+    assert (caught.value.kind, caught.value.facts["outside"]) == (kind, outside)
+    assert not os.path.exists(server.work)
 
 
 def test_the_end_of_recovery_is_read_from_the_history_that_it_wrote(tmp_path: pathlib.Path) -> None:
