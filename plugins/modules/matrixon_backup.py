@@ -10,8 +10,8 @@ module: matrixon_backup
 short_description: Make or remove a backup set
 version_added: 0.1.0
 description:
-  - Puts a database away as one immutable set, which appears by rename when it is whole. Whatever goes wrong before,
-    the sets that were there stay, and nothing half made counts.
+  - Puts the database, the media and the configuration of a host away as one immutable set, which appears by rename when
+    it is whole. Whatever goes wrong before, the sets that were there stay, and nothing half made counts.
   - A set is complete when it is there, and verified once M(matrixon.ops.matrixon_backup_drill) proved it.
   - The exit status of a tool is not believed alone. The set has the checksums of all of its files, the number of rows
     of every table, and what the server said of itself.
@@ -121,6 +121,77 @@ options:
             an emptied server is whole, and would push the good ones out.
         type: float
         default: 30
+  media:
+    description:
+      - The media store to keep. Its files lie in the driver's repository, and the set names the snapshot.
+    type: dict
+    suboptions:
+      driver:
+        description:
+          - V(restic) encrypts, keeps what is equal once, and takes remote repositories. V(rsync) keeps plain snapshots
+            in which unchanged files are hard links.
+        type: str
+        choices: [restic, rsync]
+        default: restic
+      path:
+        description: The media store.
+        type: path
+        required: true
+      required:
+        description: Directories below it that exist nowhere else. C(.) is all of it.
+        type: list
+        elements: str
+        default: [.]
+      optional:
+        description: Directories below it that could be fetched or made again, and may shrink.
+        type: list
+        elements: str
+        default: []
+      repository:
+        description: The driver's repository. Left out, C(media) in the store. For V(restic) also an address.
+        type: str
+      password_file:
+        description: File with the repository's password, readable by its owner only. Required for V(restic).
+        type: path
+      environment_file:
+        description: File with variables for restic, such as the keys of an object store, readable by its owner only.
+        type: path
+      changes_file:
+        description:
+          - List of the files that are new since the last set, with a zero byte behind each path. Then only those are
+            looked at, which takes a fraction of the time. A run without it now and then sees what the list forgot.
+        type: path
+      shrink_percent:
+        description: Refuse if a required directory has lost more than this part of its files since the last full run.
+        type: float
+        default: 10
+      accept_file_system:
+        description: The media store was moved to another file system on purpose.
+        type: bool
+        default: false
+      accept_empty:
+        description: The media store has no files yet.
+        type: bool
+        default: false
+  config:
+    description: Configuration and keys, which are kept encrypted, always.
+    type: dict
+    suboptions:
+      paths:
+        description: Files and directories that must be there.
+        type: list
+        elements: path
+        required: true
+      optional_paths:
+        description: Files and directories that may be absent.
+        type: list
+        elements: path
+        default: []
+      recipients:
+        description: Public keys of C(age), or of SSH. Whoever has one of the secret keys can read the archive.
+        type: list
+        elements: str
+        required: true
 author:
   - The matrixon.ops authors (@matrixon)
 """
@@ -190,6 +261,22 @@ DATABASE = dict(
     jobs=dict(type="int", default=2),
     shrink_percent=dict(type="float", default=30),
 )
+MEDIA = dict(
+    options.REPOSITORY,
+    driver=dict(type="str", choices=list(options.MEDIA_DRIVERS), default="restic"),
+    path=dict(type="path", required=True),
+    required=dict(type="list", elements="str", default=["."]),
+    optional=dict(type="list", elements="str", default=[]),
+    changes_file=dict(type="path"),
+    shrink_percent=dict(type="float", default=10),
+    accept_file_system=dict(type="bool", default=False),
+    accept_empty=dict(type="bool", default=False),
+)
+CONFIG = dict(
+    paths=dict(type="list", elements="path", required=True),
+    optional_paths=dict(type="list", elements="path", default=[]),
+    recipients=dict(type="list", elements="str", required=True),
+)
 
 
 def main():
@@ -202,8 +289,10 @@ def main():
             retention_class=dict(type="str", default="regular"),
             keep_until=dict(type="str"),
             database=dict(type="dict", options=DATABASE, **options.CONNECTION_RULES),
+            media=dict(type="dict", options=MEDIA),
+            config=dict(type="dict", options=CONFIG),
         ),
-        required_if=[("state", "absent", ["name"]), ("state", "present", ["database"])],
+        required_if=[("state", "absent", ["name"]), ("state", "present", ["database", "media", "config"], True)],
         supports_check_mode=True,
     )
     if module.params["state"] == "absent" and not module.params["name"]:

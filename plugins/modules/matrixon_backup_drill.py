@@ -10,7 +10,7 @@ module: matrixon_backup_drill
 short_description: Prove a backup set by restoring it
 version_added: 0.1.0
 description:
-  - Reads every file of a set and of its chain again, restores the database into a scratch cluster that only a private
+  - Reads every file of a set and of its chain again, restores its database into a scratch cluster that only a private
     socket leads to, lets it recover, and holds it against what the set recorded.
   - Looked at are the timeline and the position in the log at which recovery ended, locale and system identifier, the
     rows of every table, every index against its table (C(pg_amcheck --heapallindexed)), the checksums of all pages,
@@ -65,6 +65,29 @@ options:
       meaning:
         description: What the value says, in words.
         type: str
+  media:
+    description:
+      - Where the media of the set are. From there the sample of the set is brought back and compared by hash.
+    type: dict
+    suboptions:
+      repository:
+        description: The driver's repository. Left out, C(media) in the store.
+        type: str
+      password_file:
+        description: File with the repository's password. Required for restic.
+        type: path
+      environment_file:
+        description: File with variables for restic.
+        type: path
+  media_shares:
+    description: Into how many shares the media's repository is divided, of which each day's drill reads another one.
+    type: int
+    default: 7
+  identity_file:
+    description:
+      - File with a secret key of C(age), with which the archive of the configuration is opened and compared. Without it
+        only its outside is looked at.
+    type: path
   jobs:
     description: How many processes read tables and indexes at the same time.
     type: int
@@ -135,6 +158,9 @@ def main():
             scratch=dict(type="path"),
             archive=dict(type="path"),
             queries=dict(type="list", elements="dict", options=query, default=[]),
+            media=dict(type="dict", options=options.REPOSITORY),
+            media_shares=dict(type="int", default=7),
+            identity_file=dict(type="path"),
             jobs=dict(type="int", default=2),
             fail_on=dict(type="str", choices=list(FAILING), default="unknown"),
         ),

@@ -12,6 +12,8 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import take
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.changes import read_journal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config, ConfigPath
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
     App,
@@ -19,6 +21,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
     id_problem,
     parse_time,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import Kept, Source
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
@@ -41,10 +44,10 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
 def _what_is_left(options: shared.Options) -> str:
     """Say what there is to fall back on."""
     with contextlib.suppress(Exception):
-        found = take.sound(shared.store(options).sets())
+        found = [entry for entry in take.sound(shared.store(options).sets()) if entry.id != options["name"]]
         if found and found[-1].manifest:
             return f". The newest complete set is still {found[-1].id} of {rfc3339(found[-1].manifest.finished)}"
-        return ". There is no complete set"
+        return ". There is no other complete set"
     return ""
 
 
@@ -73,7 +76,7 @@ def _problems(options: shared.Options) -> list[str]:
 
 def _apart(options: shared.Options) -> dict[str, str]:
     """Return what the store must not share a place with."""
-    return {}
+    return {"the media": options["media"]["path"]} if options["media"] else {}
 
 
 def _present(options: shared.Options, check_mode: bool, steps: Steps, clock: Clock) -> Outcome:
@@ -130,6 +133,31 @@ def _parts(
         driver = stack.enter_context(shared.live_driver(options, place, deadline))
         rule = take.ChainRule(database["kind"], database["full_after"] * 86400, database["longest_chain"])
         yield take.DatabaseTaker(driver, rule, database["shrink_percent"], clock)
+    media = options["media"]
+    if media:
+        yield take.MediaTaker(shared.media_driver(media["driver"], media, place), _source(media), _changes(media))
+    config = options["config"]
+    if config:
+        paths = [ConfigPath(path) for path in config["paths"]]
+        paths += [ConfigPath(path, optional=True) for path in config["optional_paths"]]
+        # They are read as who may read them all, and the store's owner gets them encrypted.
+        yield take.ConfigTaker(Config(config["recipients"]), paths)
+
+
+def _source(media: shared.Options) -> Source:
+    return Source(
+        root=media["path"],
+        directories=(*(Kept(name) for name in media["required"]), *(Kept(name, False) for name in media["optional"])),
+        max_shrink_percent=media["shrink_percent"],
+        accept_file_system=media["accept_file_system"],
+        accept_empty=media["accept_empty"],
+    )
+
+
+def _changes(media: shared.Options) -> list[bytes] | None:
+    if not media["changes_file"]:
+        return None
+    return read_journal(media["changes_file"])[0]
 
 
 def _foreseen(place: Store, parts: t.Sequence[take.Part], options: shared.Options, steps: Steps) -> Outcome:

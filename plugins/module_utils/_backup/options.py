@@ -19,8 +19,11 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluste
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Driver
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical import Logical
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import Native
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, find_user, this_user
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.restic import Restic
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.snapshots import Snapshots
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Entry, Store
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
@@ -47,9 +50,18 @@ CONNECTION: dict[str, t.Any] = {
 }
 CONNECTION_RULES: dict[str, t.Any] = {"mutually_exclusive": [("password", "password_file")]}
 
+REPOSITORY: dict[str, t.Any] = {
+    "repository": {"type": "str"},
+    "password_file": {"type": "path"},
+    "environment_file": {"type": "path"},
+}
+
 NATIVE = "native"
 LOGICAL = "logical"
 DRIVERS = (NATIVE, LOGICAL)
+RESTIC = Restic.name
+SNAPSHOTS = Snapshots.name
+MEDIA_DRIVERS = (RESTIC, SNAPSHOTS)
 
 
 def server_name(options: Options) -> str:
@@ -125,6 +137,19 @@ def stored_driver(name: str, place: Store, how: Runner, archive_path: str | None
     if name == NATIVE:
         return Native(place.path, how, archive=archive_path, durable=durable)
     raise BackupError(INTERNAL, f"the set was made by the driver {name!r}, which this version does not know")
+
+
+def media_driver(name: str, options: Options, place: Store) -> MediaDriver:
+    """Return the media driver of that name, with the repository of the options or the store's own."""
+    how = runner({"owner": None})
+    repository = options["repository"] or os.path.join(place.path, "media")
+    if name == SNAPSHOTS:
+        return Snapshots(repository, how)
+    if name == RESTIC:
+        if not options["password_file"]:
+            raise BackupError(INTERNAL, "media.password_file: is missing; restic encrypts with the password in it")
+        return Restic(repository, options["password_file"], options["environment_file"], place.server, how)
+    raise BackupError(INTERNAL, f"the media were kept by the driver {name!r}, which this version does not know")
 
 
 def archive(database: Options | None, place: Store) -> str | None:

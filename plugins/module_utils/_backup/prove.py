@@ -12,16 +12,27 @@ written beside the set, whatever it found.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
+import shutil
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import take
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.drill import Query, drill
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Chain
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import DATABASE, Manifest
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
+    CONFIG,
+    DATABASE,
+    MEDIA,
+    Component,
+    Manifest,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaPart, Share, sample_problems
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import uninterrupted
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
@@ -29,6 +40,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNA
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, headline
 
 LATEST = "latest"
+_NO_REPOSITORY: dict[str, t.Any] = dict.fromkeys(shared.REPOSITORY)
 UNPROVEN = "unproven"
 
 
@@ -68,6 +80,8 @@ def _problems(options: shared.Options) -> list[str]:
     found = shared.problems(options)
     if options["scratch"] and not os.path.isabs(options["scratch"]):
         found.append(f"scratch: {options['scratch']!r} is no absolute path")
+    if not options["media_shares"] > 0:
+        found.append(f"media_shares: {options['media_shares']} is not above 0; 1 reads the whole repository")
     if not options["jobs"] > 0:
         found.append(f"jobs: {options['jobs']} is not above 0")
     return found
@@ -124,6 +138,10 @@ def _checks(entry: Entry, place: Store, options: shared.Options, steps: Steps, d
         manifest = chain[-1][1]
         if DATABASE in manifest.components:
             _database(manifest, chain, place, options, steps, deadline)
+        if MEDIA in manifest.components:
+            _media(manifest, place, options, steps, deadline)
+        if CONFIG in manifest.components:
+            _config(manifest.components[CONFIG], chain[-1][0], options, steps, deadline)
 
 
 def _database(
@@ -145,3 +163,36 @@ def _queries(options: shared.Options) -> list[Query]:
     return [
         Query(query["name"], query["database"], query["sql"], query["meaning"] or "") for query in options["queries"]
     ]
+
+
+def _media(manifest: Manifest, place: Store, options: shared.Options, steps: Steps, deadline: Deadline) -> None:
+    """Bring the sample of files back and compare it, and read today's share of the repository."""
+    part = MediaPart.from_dict(manifest.media)
+    with steps.step("media_sample") as note:
+        driver = shared.media_driver(part.driver, options["media"] or _NO_REPOSITORY, place)
+        scratch = f"{_scratch(options, place)}-media"
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            if part.sample:
+                driver.restore(part, scratch, deadline, only=[entry.path for entry in part.sample])
+            if wrong := sample_problems(part, scratch, deadline):
+                raise BackupError(PARSE, "; ".join(wrong[:3]))
+        finally:
+            with uninterrupted():
+                shutil.rmtree(scratch, ignore_errors=True)
+        note.say(f"{len(part.sample)} files were brought back and are as they were", len(part.sample), "count")
+    with steps.step("media_repository") as note:
+        share = Share.of_day(datetime.datetime.now(datetime.timezone.utc).date(), options["media_shares"])
+        driver.verify(part, share, deadline)
+        note.say(f"{share} of the repository was read and is whole")
+
+
+def _config(component: Component, directory: str, options: shared.Options, steps: Steps, deadline: Deadline) -> None:
+    """Open the archive where an identity is at hand, else prove what can be proved of it closed."""
+    with steps.step("config_archive") as note:
+        if options["identity_file"]:
+            members = Config().read(component, directory, options["identity_file"], deadline)
+            note.say(f"all {len(members)} files and directories of the archive are as they were", len(members), "count")
+        else:
+            Config().check(component, directory, deadline)
+            note.say("the archive is whole as far as can be seen without an identity")

@@ -14,16 +14,19 @@ from __future__ import annotations
 import contextlib
 import datetime
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config, ConfigPath
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Driver
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
+    CONFIG,
     DATABASE,
     FILES,
     FULL,
     INCREMENTAL,
+    MEDIA,
     App,
     Component,
     Json,
@@ -31,6 +34,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
     PostgresqlFacts,
     Retention,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver, MediaPart, Source
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
@@ -53,6 +57,7 @@ class Kept:
     # Directories whose driver keeps a list of its own.
     unlisted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    signing_key_ids: tuple[str, ...] = ()
 
 
 class Part(t.Protocol):
@@ -197,6 +202,83 @@ class DatabaseTaker:
         return parent, reason
 
 
+# --- the media and the configuration
+
+
+class MediaTaker:
+    """The media store, by one of the drivers. With ``changes`` only the files of that list."""
+
+    name = MEDIA
+
+    def __init__(self, driver: MediaDriver, source: Source, changes: t.Sequence[bytes] | None) -> None:
+        self._driver, self._source, self._changes = driver, source, changes
+
+    def problems(self, entries: t.Sequence[Entry]) -> list[str]:
+        """Return what stands in the way of the driver."""
+        found = self._driver.problems(self._source)
+        if self._changes is not None and self._previous(entries) is None:
+            found.append("media.changes_file: there is no set of the media that it could add to; make one without it")
+        return found
+
+    def plan(self, entries: t.Sequence[Entry]) -> str:
+        """Say how much is looked at."""
+        if self._changes is None:
+            return f"the media by {self._driver.name}: every directory is looked at"
+        return f"the media by {self._driver.name}: {len(self._changes)} files of the list"
+
+    def estimate(self) -> int:
+        """Return 0: the driver asks for room where its repository is."""
+        return 0
+
+    def take(self, directory: str, entries: t.Sequence[Entry], deadline: Deadline) -> Kept:
+        """Keep the media in the driver's repository; the set names the snapshot."""
+        self._driver.prepare(deadline)
+        part = self._driver.backup(self._source, self._previous(entries), self._changes, deadline)
+        return Kept(
+            part.component(),
+            media=part.as_dict(),
+            tool_versions=part.tool_versions,
+            timings=part.timings,
+            notes=(f"{part.files} files with {human(part.bytes, 'B')} looked at", *part.notes),
+        )
+
+    def _previous(self, entries: t.Sequence[Entry]) -> MediaPart | None:
+        found = newest_with(entries, MEDIA)
+        return MediaPart.from_dict(found.media) if found and found.media else None
+
+
+class ConfigTaker:
+    """Configuration and keys, encrypted for the recipients."""
+
+    name = CONFIG
+
+    def __init__(self, driver: Config, paths: t.Sequence[ConfigPath]) -> None:
+        self._driver, self._paths = driver, paths
+
+    def problems(self, entries: t.Sequence[Entry]) -> list[str]:
+        """Return what stands in the way of the driver."""
+        return self._driver.problems(self._paths)
+
+    def plan(self, entries: t.Sequence[Entry]) -> str:
+        """Say what is encrypted."""
+        return f"configuration and keys, encrypted: {', '.join(path.path for path in self._paths)}"
+
+    def estimate(self) -> int:
+        """Return a megabyte: configuration is small."""
+        return 1 << 20
+
+    def take(self, directory: str, entries: t.Sequence[Entry], deadline: Deadline) -> Kept:
+        """Put an encrypted archive into the set."""
+        part = self._driver.backup(self._paths, directory, deadline)
+        return Kept(
+            part.component(),
+            tool_versions=part.tool_versions,
+            timings=part.timings,
+            notes=(f"{part.detail['members']} files and directories", *part.notes),
+            signing_key_ids=part.signing_key_ids,
+        )
+
+
 # --- the set
 
 
@@ -275,10 +357,14 @@ def _manifest(
         chain=(*parent.chain, set_id) if parent else (set_id,),
         tool_versions={name: version for part in kept.values() for name, version in part.tool_versions.items()},
         pg=database.pg if database else None,
-        app=wish.app,
+        app=_app(wish.app, [key for part in kept.values() for key in part.signing_key_ids]),
         media=next((part.media for part in kept.values() if part.media), None),
         components={name: part.component for name, part in kept.items()},
         timings={f"{name} {lap}": seconds for name, part in kept.items() for lap, seconds in part.timings.items()},
         retention=wish.retention,
         previous_set=before[-1].id if before else None,
     )
+
+
+def _app(app: App | None, signing_key_ids: t.Sequence[str]) -> App | None:
+    return replace(app, signing_key_ids=tuple(signing_key_ids)) if app else None
