@@ -28,7 +28,12 @@ def postgresql_settings(
     """Return the settings for a machine, each with its reason."""
     try:
         computed = tuning.settings(
-            int(machine["memory_bytes"]), int(machine["cores"]), int(connections), storage, int(standbys)
+            memory_bytes=int(machine["memory_bytes"]),
+            cores=int(machine["cores"]),
+            connections=int(connections),
+            storage=storage,
+            standbys=int(standbys),
+            major=int(machine.get("major", 0)),
         )
         return tuning.merge(computed, overrides or {}, at_least)
     except KeyError as error:

@@ -66,8 +66,12 @@ def settings(
     connections: int,
     storage: str = "ssd",
     standbys: int = 0,
+    major: int = 0,
 ) -> list[Setting]:
-    """Compute settings from the memory, the cores and the connections of a server."""
+    """Compute settings from the memory, the cores and the connections of a server of a major version.
+
+    What came with a version is left out below it; 0 is one that is not known.
+    """
     if memory_bytes < 128 * MB:
         raise ValueError(f"memory_bytes: {memory_bytes} is too small for a server; it needs 128 MB")
     if cores < 1:
@@ -117,6 +121,8 @@ def settings(
         ("autovacuum_vacuum_scale_factor", 0.05, "a twentieth of a table with millions of rows is enough to clean"),
         ("autovacuum_analyze_scale_factor", 0.02, "good plans for tables that only grow"),
     ]
+    if major >= 17:
+        lines.append(("summarize_wal", True, "a backup reads what changed, and not everything"))
     return [Setting(name=name, value=text(value), reason=reason) for name, value, reason in lines]
 
 

@@ -38,6 +38,11 @@ def test_a_machine_of_ordinary_size() -> None:
     assert (found["random_page_cost"], found["effective_io_concurrency"]) == ("1.1", "200")
 
 
+def test_a_server_is_told_only_what_its_version_knows() -> None:
+    assert "summarize_wal" not in values(GB, 2, 100) and "summarize_wal" not in values(GB, 2, 100, major=16)
+    assert values(GB, 2, 100, major=17)["summarize_wal"] == "on"
+
+
 @pytest.mark.parametrize(("memory", "cores", "connections"), MACHINES)
 def test_no_machine_is_promised_more_memory_than_it_has(memory: int, cores: int, connections: int) -> None:
     found = values(memory, cores, connections)
