@@ -7,11 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: matrixon_restore
-short_description: Build a data directory out of a backup set, beside the one in use
+short_description: Bring a backup set back, beside what is in use
 version_added: 0.1.0
 description:
-  - Restores a set to a new place, lets it recover to a moment under its own eyes, holds it against what was planned,
-    and stops it again. What is ready there starts like any other data directory.
+  - Restores a database to a new place, lets it recover to a moment under its own eyes, holds it against what was
+    planned, and stops it again. What is ready there starts like any other data directory.
+  - Media are brought back with their owners and times, and a sample of them is compared by hash.
   - Whether the moment can be reached is found out before a byte is written. A hole in the log ends recovery early, and
     PostgreSQL calls that success; this module does not.
   - Nothing that is there is touched. M(matrixon.ops.matrixon_swap) lets the new directory take the old one's place.
@@ -28,8 +29,13 @@ extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._backup
 options:
+  component:
+    description: What of the set is restored.
+    type: str
+    choices: [database, media, config]
+    default: database
   directory:
-    description: Where the data directory is to be. Absent or empty, on a file system with room for the whole database.
+    description: Where it is to be. Absent or empty, on a file system with room for all of it.
     type: path
     required: true
   set:
@@ -47,6 +53,22 @@ options:
     type: int
   archive:
     description: Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
+    type: path
+  media:
+    description: Where the media of the set are.
+    type: dict
+    suboptions:
+      repository:
+        description: The driver's repository. Left out, C(media) in the store.
+        type: str
+      password_file:
+        description: File with the repository's password. Required for restic.
+        type: path
+      environment_file:
+        description: File with variables for restic.
+        type: path
+  identity_file:
+    description: File with a secret key of C(age). Required for the configuration.
     type: path
   accept_unverified:
     description: Id of a set that no drill has proven and that is wanted none the less.
@@ -147,7 +169,10 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             options.STORE,
+            component=dict(type="str", choices=["database", "media", "config"], default="database"),
             directory=dict(type="path", required=True),
+            media=dict(type="dict", options=options.REPOSITORY),
+            identity_file=dict(type="path"),
             set=dict(type="str", default="latest"),
             target=dict(type="str", default="latest"),
             timeline=dict(type="int"),

@@ -3,36 +3,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Private to this collection: it may change in any release.
-"""Build a data directory out of a set, beside the one that is in use: what matrixon_restore does.
+"""Build a directory out of a set, beside the one that is in use: what matrixon_restore does.
 
-It recovers under our eyes, on a private socket, and is held against what was
-planned before anybody may use it. Nothing that is there is touched; letting
-the new directory take the old one's place is a rename, made by swap.py.
+A database recovers under our eyes, on a private socket, and is held against
+what was planned before anybody may use it. Nothing that is there is touched;
+letting the new directory take the old one's place is a rename, made by swap.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _files
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, drill, wal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import RECOVERY_NOTE, Chain, Driver, Reach
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
+    CONFIG,
     DATABASE,
     IMMEDIATE,
     LOGICAL,
     Manifest,
     Target,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaPart, sample_problems
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, uninterrupted
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.prove import choose
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.scratch import Scratch
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, utc_now
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, SKIPPED, headline
@@ -63,24 +68,39 @@ def _run(options: shared.Options, check_mode: bool, steps: Steps) -> Outcome:
         place = shared.store(options)
         (entry,) = choose(place.sets(), options["set"])
         _require_proof(entry, options["accept_unverified"])
-        note.say(f"set {entry.id} is to be restored to {target}")
+        if entry.manifest and options["component"] not in entry.manifest.components:
+            held = ", ".join(sorted(entry.manifest.components))
+            raise BackupError(INTERNAL, f"component: set {entry.id} holds no {options['component']}, but {held}")
+        note.say(f"{options['component']} of set {entry.id} is to be restored")
     with place.in_use(entry.id) as chain:
         manifest = chain[-1][1]
+        if options["component"] != DATABASE:
+            with steps.step("restore_place") as note:
+                _check_place(options["directory"])
+                note.say(f"{options['directory']} is free")
+            if not check_mode:
+                _build_files(manifest, chain[-1][0], place, options, steps, deadline)
+            line = f"{options['component']} of set {entry.id} would be restored in {options['directory']}"
+            return _done(entry, options, steps, check_mode, line)
         how = shared.runner(options)
         with steps.step("restore_reach") as note:
-            if DATABASE not in manifest.components:
-                raise BackupError(INTERNAL, f"set: {entry.id} holds no database")
             driver = shared.stored_driver(
                 manifest.components[DATABASE].driver, place, how, shared.archive(options, place), durable=True
             )
             reach = driver.reach(chain, target, deadline)
             _check_place(options["directory"])
             note.say(f"{target} can be reached: at {wal.format_lsn(reach.position)} of the log or behind it")
-        if check_mode:
-            line = f"set {entry.id} would be restored to {target} in {options['directory']}"
-            return Outcome(report=steps.report(), changed=True, plan=(line,), msg=line)
-        _build(driver, chain, target, reach, options, how, steps, deadline)
-    steps.facts.update({"set": shared.described(entry), "directory": options["directory"], "target": str(target)})
+        if not check_mode:
+            _build(driver, chain, target, reach, options, how, steps, deadline)
+    steps.facts["target"] = str(target)
+    line = f"set {entry.id} would be restored to {target} in {options['directory']}"
+    return _done(entry, options, steps, check_mode, line)
+
+
+def _done(entry: Entry, options: shared.Options, steps: Steps, check_mode: bool, line: str) -> Outcome:
+    if check_mode:
+        return Outcome(report=steps.report(), changed=True, plan=(line,), msg=line)
+    steps.facts.update({"set": shared.described(entry), "directory": options["directory"]})
     return Outcome(report=steps.report(), changed=True, values={"directory": options["directory"]})
 
 
@@ -127,17 +147,47 @@ def _build(
     deadline: Deadline,
 ) -> None:
     """Copy, recover and look beside the place, and come to the place by rename."""
-    directory = options["directory"]
-    building = os.path.join(os.path.dirname(directory), f".{os.path.basename(directory)}{BUILDING}")
-    try:
+    with _beside(options["directory"], steps) as building:
         with steps.step("restore_copy") as note:
-            _clear(building)
             driver.restore(chain, building, target, deadline)
             size = drill.tree_bytes(building)
             note.say(f"{human(size, 'B')} copied", size, "B")
         _recover(building, chain[-1][1], target, reach, options, how, steps, deadline)
-        with steps.step("restore_place") as note, uninterrupted():
-            _forget_recovery(building, how)
+        _forget_recovery(building)
+
+
+def _build_files(
+    manifest: Manifest, folder: str, place: Store, options: shared.Options, steps: Steps, deadline: Deadline
+) -> None:
+    """Bring media or configuration back."""
+    with _beside(options["directory"], steps) as building, steps.step("restore_copy") as note:
+        if options["component"] == CONFIG:
+            if not options["identity_file"]:
+                raise BackupError(INTERNAL, "identity_file: is missing; the configuration is encrypted")
+            notes = Config().restore(
+                manifest.components[CONFIG], folder, options["identity_file"], building, deadline
+            )
+            note.say("; ".join(["configuration and keys are back", *notes]))
+            return
+        part = MediaPart.from_dict(manifest.media)
+        driver = shared.media_driver(part.driver, options["media"] or dict.fromkeys(shared.REPOSITORY), place)
+        done = driver.restore(part, building, deadline)
+        if wrong := sample_problems(part, building, deadline):
+            raise BackupError(PARSE, "; ".join(wrong[:3]))
+        words = [f"{done.files} files with {human(done.bytes, 'B')} are back", *done.notes]
+        note.say("; ".join([*words, f"{len(part.sample)} were compared by hash"]), done.bytes, "B")
+
+
+@contextlib.contextmanager
+def _beside(directory: str, steps: Steps) -> t.Iterator[str]:
+    """Give a directory to build in, on the same file system, which comes to its place by rename if all went well."""
+    building = os.path.join(os.path.dirname(directory), f".{os.path.basename(directory)}{BUILDING}")
+    try:
+        with steps.step("restore_clear") as note:
+            _clear(building)
+            note.say(f"it is built in {building}")
+        yield building
+        with steps.step("restore_rename") as note, uninterrupted():
             _check_place(directory)
             if os.path.isdir(directory):
                 os.rmdir(directory)
@@ -215,7 +265,7 @@ def _recover(
             note.say("the server stopped and left everything on the disk")
 
 
-def _forget_recovery(data: str, how: Runner) -> None:
+def _forget_recovery(data: str) -> None:
     """Take back what only the recovery was told: with it the server would archive nothing."""
     path = os.path.join(data, "postgresql.auto.conf")
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
