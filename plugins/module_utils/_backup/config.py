@@ -162,7 +162,7 @@ class Config:
         if not paths:
             found.append("config: no path is to be kept")
         for kept in paths:
-            if not os.path.isabs(kept.path) or os.path.normpath(kept.path) == "/":
+            if not os.path.isabs(kept.path) or not os.path.normpath(kept.path).strip("/"):
                 found.append(f"config: {kept.path!r} is no absolute path of a file or a directory")
             elif not os.path.lexists(kept.path):
                 if not kept.optional:

@@ -64,7 +64,7 @@ class Source:
     def problems(self) -> list[str]:
         """Return a sentence for each thing in these options that cannot be right."""
         found = []
-        if not os.path.isabs(self.root) or os.path.normpath(self.root) == "/":
+        if not os.path.isabs(self.root) or not os.path.normpath(self.root).strip("/"):
             found.append(f"media: {self.root!r} is not the absolute path of a media store")
         if not 0 <= self.max_shrink_percent <= 100:
             found.append(f"max_shrink_percent: {self.max_shrink_percent:g} is not between 0 and 100")

@@ -585,7 +585,7 @@ class Restic:
     def _failure(self, done: Captured, doing: str) -> BackupError:
         """Return the error for a call that failed, with what to do where that is known."""
         words = _plain_words(done)
-        line = _CREDENTIALS.sub("//***@", complaint(words))
+        line = _CREDENTIALS.sub("//***@", _said(words))
         if done.code < 0:
             return BackupError(INTERNAL, f"{doing}: restic was killed by signal {-done.code}")
         if _is_nowhere(done):
@@ -676,6 +676,11 @@ def _plain_words(done: Captured) -> str:
         document = _document(line)
         lines.append(str(document["message"]) if "message" in document else line.decode("utf-8", "replace"))
     return "\n".join(lines)
+
+
+def _said(words: str) -> str:
+    """Return the line that says best what went wrong."""
+    return next((line for line in words.splitlines() if line.startswith("Fatal:")), complaint(words))
 
 
 def _is_nowhere(done: Captured) -> bool:
