@@ -341,10 +341,16 @@ class Native:
             parts.append(os.path.join(directory, f".part{place}"))
             self._runner.make_directory(parts[-1])
             self._unpack(link, parts[-1], tools, deadline, last=place == len(chain) - 1)
+            # The server's list of files is not in its own archive, and the combined copy gets one of its own by it.
+            listed = os.path.join(link[0], FOLDER, SERVER_MANIFEST)
+            self._runner.run(["cp", listed, os.path.join(parts[-1], SERVER_MANIFEST)], deadline)
         combined = os.path.join(directory, ".combined")
         with as_damage(chain[-1][1].id):
             argv = [os.path.join(tools, "pg_combinebackup"), "--no-sync", f"--output={combined}", *parts]
             self._runner.run(argv, deadline)
+            verify = [os.path.join(tools, "pg_verifybackup"), "--quiet", "--exit-on-error", "--no-parse-wal", combined]
+            self._runner.run(verify, deadline)
+        os.unlink(os.path.join(combined, SERVER_MANIFEST))
         for part in parts:
             shutil.rmtree(part)
         for entry in os.listdir(combined):
