@@ -84,6 +84,8 @@ GONE = 2
 CLEANING = 300.0
 
 OPTION = "repository"
+# Where a snapshot lies before it is laid over the ones before it.
+STAGING = b".matrixon-restore-"
 # These have options of their own.
 OWN = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND", "RESTIC_CACHE_DIR", "RESTIC_PROGRESS_FPS")
 
@@ -178,6 +180,8 @@ class Restic:
                     f"{OPTION}: the address holds a name or a password, and options are shown; write it as "
                     "RESTIC_REPOSITORY=... into the environment file"
                 )
+            if self._repository and "RESTIC_REPOSITORY" in self._variables():
+                found.append(f"{OPTION}: the environment file sets RESTIC_REPOSITORY, too; leave one of them out")
             self.version(Deadline(30))
         except BackupError as error:
             found.append(error.message)
@@ -455,16 +459,7 @@ class Restic:
         self._require(None, deadline)
         target = open_target(directory)
         check_room(directory, sum(link.bytes for link in part.chain), 0, "the restore")
-        patterns = include(only)
-        special = 0
-        for position, link in enumerate(part.chain):
-            if position == 0:
-                special += self._bring(link, target, patterns, deadline)
-                continue
-            # Beside first: restic would write through a link that the snapshot before left in its way.
-            with tempfile.TemporaryDirectory(prefix=b".matrixon-restore-", dir=target) as staging:
-                special += self._bring(link, staging, patterns, deadline)
-                overlay(staging, target)
+        special = self._bring_all(part, target, deadline) if only is None else self._pick(part, only, target, deadline)
         files, size = _counted(target, deadline)
         wanted = None if only is None else set(only)
         problems = sample_problems(
@@ -483,6 +478,28 @@ class Restic:
         close_target(target, part.root)
         notes = [f"{special} entries that are neither file, directory nor link were left out"] if special else []
         return Restored(files, size, tuple(notes))
+
+    def _bring_all(self, part: MediaPart, target: bytes, deadline: Deadline) -> int:
+        """Restore a chain, each snapshot over the ones before."""
+        special = self._bring(part.chain[0], target, [], deadline)
+        for link in part.chain[1:]:
+            # Beside first: restic would write through a link that the snapshot before left in its way.
+            with tempfile.TemporaryDirectory(prefix=STAGING, dir=target) as staging:
+                special += self._bring(link, staging, [], deadline)
+                overlay(staging, target)
+        return special
+
+    def _pick(self, part: MediaPart, only: t.Sequence[str], target: bytes, deadline: Deadline) -> int:
+        """Restore some files, each from the last snapshot that has it."""
+        special, left = 0, list(dict.fromkeys(only))
+        for link in reversed(part.chain):
+            if not left:
+                break
+            with tempfile.TemporaryDirectory(prefix=STAGING, dir=target) as staging:
+                special += self._bring(link, staging, include(left), deadline)
+                left = [path for path in left if not os.path.lexists(os.path.join(staging, to_bytes(path)))]
+                overlay(staging, target)
+        return special
 
     def _bring(self, link: Link, target: bytes, patterns: list[str], deadline: Deadline) -> int:
         """Restore one snapshot, check that all of it came, and return how many special files were taken out."""
@@ -696,9 +713,9 @@ def _transport(words: str) -> str | None:
 # --- what came back
 
 
-def include(only: t.Sequence[str] | None) -> list[str]:
+def include(only: t.Sequence[str]) -> list[str]:
     """Return the arguments that restore nothing but these files; a name is no pattern."""
-    return ["--include=/" + _GLOB.sub(r"\\\1", path) for path in only or ()]
+    return ["--include=/" + _GLOB.sub(r"\\\1", path) for path in only]
 
 
 def overlay(staging: bytes, target: bytes) -> None:

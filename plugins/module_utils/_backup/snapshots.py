@@ -244,14 +244,19 @@ class Snapshots:
             new = {*fresh, *rotten}
             records = self._records(target, items, new, old, deadline)
             watch.lap("checksums")
-            sample, wrong = self._sample(looked, target, records, bool(window), deadline)
-            if wrong:
-                notes += settle(looked.root, self._unlink(target, wrong), copy)
-                for path in wrong:
+            sample, silent = self._sample(looked, target, records, bool(window), deadline)
+            spoilt = set(self._spoilt(target, sample, records, deadline))
+            if doubtful := sorted({*silent, *spoilt}):
+                notes += settle(looked.root, self._unlink(target, doubtful), copy)
+                for path in doubtful:
                     records.pop(path)
-                records.update(_hash_all(target, wrong, deadline))
-                rotten += wrong
-            notes += note(rotten, "whose copy was not what was put away; copied anew")
+                records.update(_hash_all(target, doubtful, deadline))
+            notes += note(sorted({*rotten, *spoilt}), "whose copy was not what was put away; copied anew")
+            notes += note(
+                [path for path in silent if path not in spoilt],
+                "whose content is another one in the media store although length and time are the same; copied anew, "
+                "and the snapshots before have the old one",
+            )
             watch.lap("sample")
             tallies = _recount(looked, records, counts)
             link, stored = self._finish(snapshot, partial, (), records, new, tallies, deadline)
@@ -395,9 +400,9 @@ class Snapshots:
     def _sample(
         self, looked: Looked, target: str, records: Records, exact: bool, deadline: Deadline
     ) -> tuple[tuple[Sample, ...], list[bytes]]:
-        """Return files of the source with their checksums, and those whose copy is another one at the same time.
+        """Return files of the source with their checksums, and those that changed and do not show it.
 
-        A file that changed since it was copied is in neither.
+        A file that changed since it was copied, and shows it, is in neither.
         """
         own = take_sample(looked.root, _pick(records), deadline)
         wrong = [entry for entry in own if _sha256(records[to_bytes(entry.path)]) != entry.sha256]
@@ -406,6 +411,15 @@ class Snapshots:
             tuple(entry for entry in own if entry not in late),
             [to_bytes(entry.path) for entry in wrong if entry not in late],
         )
+
+    def _spoilt(
+        self, target: str, sample: t.Iterable[Sample], records: Records, deadline: Deadline
+    ) -> t.Iterator[bytes]:
+        """Return the files of the sample whose copy, shared with older snapshots, is not what was put away."""
+        for entry in sample:
+            path = to_bytes(entry.path)
+            if _difference(to_bytes(target), path, records[path], deadline):
+                yield path
 
     def _finish(
         self,
@@ -454,9 +468,7 @@ class Snapshots:
         """
         with self._reading(part):
             lists = [self._read_list(link.snapshot, link.digest, deadline) for link in part.chain]
-            expected: Records = {}
-            for records in lists:
-                expected.update(records)
+            expected = union(lists)
             if only is not None:
                 expected = _only(expected, only)
             target = open_target(directory)
@@ -477,7 +489,7 @@ class Snapshots:
     def _bring(self, link: Link, records: Records, wanted: Records | None, target: bytes, deadline: Deadline) -> None:
         place, doing = self._path(link.snapshot, FILES), f"restoring snapshot {link.snapshot}"
         if wanted is None:
-            self._rsync(["--recursive", "--", "./", to_text(target) + "/"], to_bytes(place), deadline, doing)
+            self._rsync(["--recursive", "--force", "--", "./", to_text(target) + "/"], to_bytes(place), deadline, doing)
             return
         names = b"".join(b"./" + path + b"\0" for path in wanted if path in records)
         if names:
@@ -700,10 +712,9 @@ def _clean(name: bytes) -> bytes:
 
 
 def _first(words: str) -> str:
-    """Return what rsync said, the line first that names the file; its last line only says that something was."""
-    lines = [line for line in words.splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith("rsync:")]
-    return "\n".join([*lines, *named[:1]])
+    """Return what rsync said, the first line that names a file last; that only something was is no news."""
+    lines = [line for line in words.splitlines() if line.strip() and not line.startswith("rsync error:")]
+    return "\n".join([*lines, *[line for line in lines if line.startswith("rsync:")][:1]]) or words
 
 
 # --- counts
@@ -816,6 +827,24 @@ def _compare(target: bytes, expected: Records, deadline: Deadline) -> list[str]:
         for path, record in expected.items()
         if (problem := _difference(target, path, record, deadline))
     ]
+
+
+def union(lists: t.Sequence[Records]) -> Records:
+    """Return what a chain holds. What is in the way of a later file is gone, as is all below a path that is one."""
+    expected = dict(lists[0])
+    for records in lists[1:]:
+        for path in records:
+            for above in _above(path):
+                expected.pop(above, None)
+        expected.update(records)
+    if len(lists) == 1:
+        return expected
+    return {path: record for path, record in expected.items() if not any(above in expected for above in _above(path))}
+
+
+def _above(path: bytes) -> t.Iterator[bytes]:
+    while path := os.path.dirname(path):
+        yield path
 
 
 def _only(records: Records, paths: t.Sequence[str]) -> Records:

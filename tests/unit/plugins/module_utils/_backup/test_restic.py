@@ -135,6 +135,14 @@ def test_options_that_cannot_be_right(said, password_file, tmp_path):
     assert driver(password_file).problems(source)[0].startswith("password_file: others")
 
 
+def test_two_addresses_are_one_too_many(said, password_file, tmp_path):
+    environment = tmp_path / "environment"
+    environment.write_text("RESTIC_REPOSITORY=s3:https://s3.example.org/media\n")
+    environment.chmod(0o600)
+    (problem,) = driver(password_file, environment_file=str(environment)).problems(None)
+    assert "leave one of them out" in problem
+
+
 def test_an_old_restic_is_refused(said, password_file):
     said[0]["version"] = Captured(0, b"restic 0.12.1 compiled with go1.18 on linux/amd64\n", b"")
     assert driver(password_file).problems(None) == ["restic is 0.12.1; this needs 0.14 or later"]
@@ -261,7 +269,7 @@ def test_a_part_of_another_driver_is_refused(said, password_file):
 
 def test_a_name_is_no_pattern():
     assert restic.include(["a/*[x]?\\y"]) == [r"--include=/a/\*\[x\]\?\\y"]
-    assert restic.include(None) == []
+    assert restic.include([]) == []
 
 
 # --- what came back
