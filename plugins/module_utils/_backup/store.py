@@ -27,30 +27,24 @@ Who reads a set holds a shared lock on its manifest. All directories have mode
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime
-import errno
-import fcntl
 import hashlib
 import json
 import os
-import pwd
 import re
 import shutil
-import socket
 import stat
 import tempfile
-import time
 import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _files
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import locks, place, tree
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
     CHECKSUM,
     MANIFEST,
     MAX_BYTES,
-    FileEntry,
     Json,
     Manifest,
     check_id,
@@ -59,9 +53,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
     new_id,
     path_problem,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._net import reason
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, INTERNAL, PARSE, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, INTERNAL, PARSE, Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, UNKNOWN, rfc3339
 
 CATALOG_SCHEMA = "matrixon.ops/backup-catalog/1"
@@ -74,18 +67,15 @@ _REMOVING = ".removing-"
 _CATALOG = "catalog.json"
 _FOLDERS = ("sets", "drills", "holds")
 
-_CHUNK = 1 << 20
 # A name of a drill: when it ended, for people, and its number, for the order. A clock may jump back.
 _DRILL = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]{4,9})\.json")
 # What a write that was killed leaves beside its file.
 _UNWRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp", re.DOTALL)
 _YOUNG = 86400
 _DRILL_LIMIT = 16 * 1024 * 1024
-_LINKS = 40
 # Whoever asks whether a set is in use holds its lock for a moment, so one refusal says nothing yet. In seconds.
 _PATIENCE = 2.0
 _PROBE = 0.1
-_PAUSE = 0.01
 
 Clock = t.Callable[[], datetime.datetime]
 
@@ -141,37 +131,12 @@ class Entry:
         return self.manifest.sequence if self.manifest else 0
 
 
-class Space(t.NamedTuple):
-    """The file system of a path: what may still be written to it and its size, in bytes."""
-
-    path: str
-    free: int
-    total: int
-
-
-class Verification(t.NamedTuple):
-    """What was read again of a set. ``bad`` are sentences, one for each file that is not as recorded.
-
-    ``files`` and ``bytes`` are what was read, of ``all_files`` and
-    ``all_bytes``. ``finished`` is False where the time was up after something
-    bad had been found.
-    """
-
-    files: int
-    bytes: int
-    all_files: int
-    all_bytes: int
-    bad: tuple[str, ...]
-    finished: bool = True
-
-
 class Partial:
     """A set in the making. As a context manager it removes itself unless it was committed."""
 
     def __init__(self, store: Store, set_id: str, handle: int) -> None:
         self.id = set_id
         self.path = store.partial_path(set_id)
-        self._store = store
         self._handle = handle
 
     @property
@@ -188,7 +153,7 @@ class Partial:
     def discard(self) -> None:
         """Remove everything that was written."""
         if self.open:
-            with _told(self.path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
+            with tree.told(self.path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.path)
             self.close()
 
@@ -204,39 +169,6 @@ class Partial:
             if kind is None:
                 raise
             self.close()
-
-
-# --- errors
-
-
-@contextlib.contextmanager
-def _told(path: str, what: str) -> t.Iterator[None]:
-    """Turn an error of the operating system into one that names the path."""
-    try:
-        yield
-    except OSError as error:
-        kind = AUTH if isinstance(error, PermissionError) else INTERNAL
-        where = error.filename if isinstance(error.filename, str) and os.path.isabs(error.filename) else path
-        raise BackupError(kind, f"{_shown(where)} {what}: {reason(error)}") from error
-
-
-def _shown(path: str) -> str:
-    """Return a path for people: names may hold newlines and bytes that are no UTF-8."""
-    return path if path.isprintable() and path.isascii() else ascii(path)
-
-
-# --- names as bytes
-#
-# A name is bytes to the system and a text in the manifest. The way between them
-# must not depend on the locale that a run happens to have.
-
-
-def _raw(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
 
 
 # --- the store
@@ -302,65 +234,20 @@ class Store:
         ]
         if not os.path.isabs(self.root) or os.path.normpath(self.root) in ("/", "//") or ".." in self.root.split("/"):
             found.append(
-                f"root: {_shown(self.root)!r} is not the absolute path of a directory for backups; "
+                f"root: {tree.shown(self.root)!r} is not the absolute path of a directory for backups; "
                 "write for example /var/backups/matrixon"
             )
         if os.geteuid() not in (0, self.uid):
             found.append(
-                f"root: the store {_shown(self.path)} belongs to the user with uid {self.uid}, and this is "
+                f"root: the store {tree.shown(self.path)} belongs to the user with uid {self.uid}, and this is "
                 f"uid {os.geteuid()}; run as that user or as root"
             )
         if not found:
-            found = [*self._place_problems(), *self._apart_problems()]
+            found = [
+                *place.problems(self.root, self.path, self.uid, self.gid),
+                *place.apart_problems(self.root, self.path, self._apart),
+            ]
         return found
-
-    def _place_problems(self) -> t.Iterator[str]:
-        trusted = (0, self.uid)
-        groups = _groups(self.uid, self.gid)
-        below = os.path.realpath(self.root)
-        open_to_all = False
-        try:
-            steps = list(_steps(self.path))
-        except OSError as error:
-            yield f"root: {_shown(self.path)} cannot be looked at: {reason(error)}"
-            return
-        for path, info in steps:
-            shown = _shown(path)
-            ours = path == below or path.startswith(below + "/")
-            if stat.S_ISLNK(info.st_mode):
-                if info.st_uid not in trusted:
-                    yield (
-                        f"root: {shown} is a symbolic link that uid {info.st_uid} made, who could lead the backups "
-                        "elsewhere; remove it, or let root make it"
-                    )
-            elif not stat.S_ISDIR(info.st_mode):
-                yield f"root: {shown} is not a directory"
-            else:
-                if info.st_uid not in trusted and (ours or open_to_all):
-                    yield (
-                        f"root: {shown} belongs to uid {info.st_uid}, who could read or replace the backups; "
-                        f"give it to uid {self.uid}, or choose another place"
-                    )
-                if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
-                    yield (
-                        f"root: everybody can rename what lies in {shown}; take the right to write there away from "
-                        "others (chmod o-w), or choose another place"
-                    )
-                if not _may_enter(info, self.uid, groups):
-                    yield f"root: {shown} cannot be entered by uid {self.uid}, to whom the store belongs (chmod o+x)"
-            open_to_all = bool(info.st_mode & stat.S_IWOTH) and stat.S_ISDIR(info.st_mode)
-
-    def _apart_problems(self) -> t.Iterator[str]:
-        mine = os.path.realpath(self.path)
-        for words, path in self._apart.items():
-            other = os.path.realpath(path)
-            if _inside(mine, other):
-                yield (
-                    f"root: {_shown(self.root)} lies in {words} {_shown(path)}, and would be lost together with it; "
-                    "choose a place outside, best on another disk"
-                )
-            elif _inside(other, mine):
-                yield f"root: {words} {_shown(path)} lies in the store {_shown(self.path)}; choose another place"
 
     def require(self) -> None:
         """Fail with everything that stands against a store here."""
@@ -376,11 +263,11 @@ class Store:
             self._make_directory(path)
 
     def _make_directory(self, path: str) -> None:
-        with _told(path, "cannot be made"):
+        with tree.told(path, "cannot be made"):
             try:
                 _files.make_directory(path, self.uid, self.gid, 0o700)
             except _files.FilesError as error:
-                raise BackupError(INTERNAL, f"{_shown(path)}: {error}") from error
+                raise BackupError(INTERNAL, f"{tree.shown(path)}: {error}") from error
 
     # --- the lock
 
@@ -395,14 +282,16 @@ class Store:
         self.require()
         self._prepare()
         path = os.path.join(self.path, _LOCK)
-        with _told(path, "cannot be locked"):
+        with tree.told(path, "cannot be locked"):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            with _told(path, "cannot be locked"):
-                if not _flock(handle, fcntl.LOCK_EX):
-                    raise BackupError(INTERNAL, f"{path} is held by {_holder(handle)}; wait until that run has ended")
+            with tree.told(path, "cannot be locked"):
+                if not locks.take(handle, locks.EXCLUSIVE):
+                    raise BackupError(
+                        INTERNAL, f"{path} is held by {locks.holder(handle)}; wait until that run has ended"
+                    )
                 self._own(handle, 0o600)
-                self._sign(handle, doing)
+                locks.sign(handle, doing, self._clock())
             self._held = handle
             yield
         finally:
@@ -410,19 +299,6 @@ class Store:
             with contextlib.suppress(OSError):
                 os.ftruncate(handle, 0)
             os.close(handle)
-
-    def _sign(self, handle: int, doing: str) -> None:
-        """Write into a lock who holds it."""
-        owner = {
-            "pid": os.getpid(),
-            "boot_id": _boot_id(),
-            "start_time": _start_time(os.getpid()),
-            "host": socket.gethostname(),
-            "since": rfc3339(self._clock()),
-            "doing": doing,
-        }
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(owner).encode() + b"\n", 0)
 
     def _own(self, handle: int, mode: int) -> None:
         info = os.fstat(handle)
@@ -457,16 +333,16 @@ class Store:
 
     def _shared(self, set_id: str, stack: contextlib.ExitStack) -> tuple[str, Manifest]:
         path = self.set_path(set_id)
-        with _told(path, "cannot be used"):
-            handle = _lockable(path, MANIFEST)
+        with tree.told(path, "cannot be used"):
+            handle = locks.open_file(path, MANIFEST)
             if handle is None:
                 manifest, damage, _sha256 = self._read_there(set_id)
                 raise BackupError(PARSE, f"set {set_id} is damaged: {damage}")
             stack.callback(os.close, handle)
-            if not _flock(handle, fcntl.LOCK_SH, _PATIENCE):
+            if not locks.take(handle, locks.SHARED, _PATIENCE):
                 raise BackupError(INTERNAL, f"set {set_id} is being removed")
             # It may have gone between the two calls.
-            other = _lockable(path, MANIFEST)
+            other = locks.open_file(path, MANIFEST)
             if other is None:
                 raise BackupError(INTERNAL, f"set {set_id} was removed")
             stack.callback(os.close, other)
@@ -485,8 +361,8 @@ class Store:
         return 1 + max([self._recorded_sequence(), *(entry.sequence for entry in self.sets())])
 
     def _recorded_sequence(self) -> int:
-        with _told(os.path.join(self.path, _SEQUENCE), "cannot be read"):
-            content = _content(self.path, _SEQUENCE, 64)
+        with tree.told(os.path.join(self.path, _SEQUENCE), "cannot be read"):
+            content = tree.content(self.path, _SEQUENCE, 64)
         # Lost or damaged: the manifests say it, too.
         return int(content) if content is not None and content.strip().isdigit() else 0
 
@@ -498,19 +374,19 @@ class Store:
             raise BackupError(
                 INTERNAL, f"set {set_id} is there already, and a set is never changed; choose another name"
             )
-        with _told(path, "cannot be made"):
+        with tree.told(path, "cannot be made"):
             if os.path.lexists(path):
                 self._sweep(path)
             os.mkdir(path, 0o700)
             handle = -1
             try:
-                with _directory(path) as folder:
+                with tree.directory(path) as folder:
                     self._own(folder, 0o700)
                     handle = os.open(_RUN, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
                 self._own(handle, 0o600)
-                if not _flock(handle, fcntl.LOCK_EX):
+                if not locks.take(handle, locks.EXCLUSIVE):
                     raise BackupError(INTERNAL, f"{path} is in use")
-                self._sign(handle, f"making set {set_id}")
+                locks.sign(handle, f"making set {set_id}", self._clock())
                 return Partial(self, set_id, handle)
             except BaseException:
                 if handle >= 0:
@@ -524,23 +400,23 @@ class Store:
         Every file must be in the manifest with the length that it has, but for
         those below the directories ``unlisted``, whose driver keeps a list of
         its own; there owners, modes and links stay as they are. The checksums
-        are those of the manifest; see ``digest_tree``.
+        are those of the manifest; see ``tree.digest_tree``.
         """
         self._require_lock("a new set")
         path = self.set_path(partial.id)
         self._check_new(partial, manifest)
         content = manifest.to_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        with _told(partial.path, "cannot be completed"):
+        with tree.told(partial.path, "cannot be completed"):
             self._settle(partial.path, manifest, unlisted)
             self._write(os.path.join(partial.path, MANIFEST), content)
             self._write(os.path.join(partial.path, CHECKSUM), f"{digest}  {MANIFEST}\n".encode())
             os.unlink(os.path.join(partial.path, _RUN))
-            _sync_directory(partial.path)
+            tree.sync_directory(partial.path)
             # First the number, so that none is used twice whenever this is cut short.
             self._write(os.path.join(self.path, _SEQUENCE), b"%d\n" % manifest.sequence)
             os.rename(partial.path, path)
-            _sync_directory(os.path.dirname(path))
+            tree.sync_directory(os.path.dirname(path))
         partial.close()
         return Entry(partial.id, path, manifest, sha256=digest)
 
@@ -564,31 +440,31 @@ class Store:
 
     def _settle(self, directory: str, manifest: Manifest, unlisted: t.Collection[str]) -> None:
         """Hold the tree to the manifest, give it to the owner, and bring it to the disk."""
-        expected = {_raw(entry.path): entry.bytes for entry in manifest.files}
-        trees, seen = {_raw(path) for path in unlisted}, set()
+        expected = {tree.raw(entry.path): entry.bytes for entry in manifest.files}
+        trees, seen = {tree.raw(path) for path in unlisted}, set()
         for path in unlisted:
             if problem := path_problem(path):
-                raise BackupError(INTERNAL, f"unlisted: {_shown(path)} {problem}")
-        for member in _members(_raw(directory), trees):
-            shown = _shown(os.path.join(directory, _text(member.path)))
-            if member.path == _raw(_RUN):
+                raise BackupError(INTERNAL, f"unlisted: {tree.shown(path)} {problem}")
+        for member in tree.members(tree.raw(directory), trees):
+            shown = tree.shown(os.path.join(directory, tree.text(member.path)))
+            if member.path == tree.raw(_RUN):
                 continue
             if member.path in trees:
                 # No rename leads a reader to what is not on the disk yet, and one call for a large tree is enough.
-                _sync_file_system(member.name, member.folder)
+                tree.sync_file_system(member.name, member.folder)
                 seen.add(member.path)
                 continue
             if stat.S_ISDIR(member.info.st_mode):
-                with _directory(member.name, member.folder) as handle:
+                with tree.directory(member.name, member.folder) as handle:
                     self._own(handle, 0o700)
                     os.fsync(handle)
                 continue
             if not stat.S_ISREG(member.info.st_mode):
-                raise BackupError(INTERNAL, f"{shown} is {_kind(member.info)}; a set holds files and directories only")
+                raise BackupError(INTERNAL, f"{shown} is {tree.kind_of(member.info)}; {tree.ONLY}")
             size = expected.pop(member.path, None)
             if size is None:
                 raise BackupError(INTERNAL, f"{shown} is in the set and not in its manifest")
-            with _opened(member.name, member.folder) as handle:
+            with tree.opened(member.name, member.folder) as handle:
                 info = os.fstat(handle)
                 if info.st_size != size:
                     raise BackupError(INTERNAL, f"{shown} has {info.st_size} bytes, and the manifest says {size}")
@@ -597,15 +473,17 @@ class Store:
                 self._own(handle, 0o600)
                 os.fsync(handle)
         if missing := trees - seen:
-            raise BackupError(INTERNAL, f"{directory}: unlisted {_shown(_text(min(missing)))} is not in the set")
+            raise BackupError(
+                INTERNAL, f"{directory}: unlisted {tree.shown(tree.text(min(missing)))} is not in the set"
+            )
         if expected:
-            missing_file = _shown(_text(min(expected)))
+            missing_file = tree.shown(tree.text(min(expected)))
             raise BackupError(INTERNAL, f"{directory}: {missing_file} is in the manifest of the set and not in the set")
 
     def _write(self, path: str, content: bytes) -> None:
         """Write a file of the store, whole or not at all, and to the disk."""
         _files.replace(path, content, self.uid, self.gid, 0o600)
-        _sync_directory(os.path.dirname(path))
+        tree.sync_directory(os.path.dirname(path))
 
     # --- what killed runs left
 
@@ -614,7 +492,7 @@ class Store:
         found = []
         for name in self._names("sets"):
             path = os.path.join(self.path, "sets", name)
-            if _left_behind(name) and _is_directory(path) and self._abandoned(path):
+            if _left_behind(name) and tree.is_directory(path) and self._abandoned(path):
                 found.append(path)
         found += [os.path.join(self.path, name) for name in self._names("") if _UNWRITTEN.fullmatch(name)]
         # Others write these without the lock of the store, so a young one may still be in the making.
@@ -626,7 +504,7 @@ class Store:
         return found
 
     def _old(self, path: str) -> bool:
-        with _told(path, "cannot be looked at"):
+        with tree.told(path, "cannot be looked at"):
             try:
                 return self._clock().timestamp() - os.lstat(path).st_mtime > _YOUNG
             except FileNotFoundError:
@@ -641,8 +519,8 @@ class Store:
         return found
 
     def _sweep(self, path: str) -> None:
-        with _told(path, "is left over from a run that was killed and cannot be removed"):
-            if not _is_directory(path):
+        with tree.told(path, "is left over from a run that was killed and cannot be removed"):
+            if not tree.is_directory(path):
                 os.unlink(path)
             elif self._abandoned(path):
                 shutil.rmtree(path)
@@ -655,12 +533,12 @@ class Store:
 
     def _locked(self, path: str, name: str) -> bool:
         """Say whether somebody holds a lock on a file of a set."""
-        with _told(path, "cannot be looked at"):
-            handle = _lockable(path, name, exclusive=True)
+        with tree.told(path, "cannot be looked at"):
+            handle = locks.open_file(path, name, exclusive=True)
             if handle is None:
                 return False
             try:
-                return not _flock(handle, fcntl.LOCK_EX, _PROBE)
+                return not locks.take(handle, locks.EXCLUSIVE, _PROBE)
             finally:
                 os.close(handle)
 
@@ -669,7 +547,7 @@ class Store:
     def _names(self, folder: str) -> list[str]:
         """Return the names in a directory of the store; none where it is not there."""
         path = os.path.join(self.path, folder) if folder else self.path
-        with _told(path, "cannot be read"):
+        with tree.told(path, "cannot be read"):
             try:
                 return sorted(os.listdir(path))
             except FileNotFoundError:
@@ -726,9 +604,9 @@ class Store:
         """Return the manifest of a set, what is wrong with it, and its checksum."""
         path = self.set_path(set_id)
         try:
-            if not _is_directory(path):
-                return None, f"it is {_kind(os.lstat(path))} and not a directory", None
-            content, recorded = (_content(path, name, MAX_BYTES) for name in (MANIFEST, CHECKSUM))
+            if not tree.is_directory(path):
+                return None, f"it is {tree.kind_of(os.lstat(path))} and not a directory", None
+            content, recorded = (tree.content(path, name, MAX_BYTES) for name in (MANIFEST, CHECKSUM))
         except PermissionError as error:
             # What may not be read is not damaged.
             raise BackupError(AUTH, f"{path} cannot be read: {reason(error)}") from error
@@ -751,34 +629,20 @@ class Store:
 
     # --- proof of the content
 
-    def verify_files(self, entry: Entry, deadline: Deadline, shares: int = 1, turn: int | None = None) -> Verification:
-        """Read files of a set again and compare them with their recorded checksums.
+    def verify_files(
+        self, entry: Entry, deadline: Deadline, shares: int = 1, turn: int | None = None
+    ) -> tree.Verification:
+        """Read files of a set again and compare them with their recorded checksums, see ``tree.verify``.
 
-        With ``shares`` of n only every n-th part of the bytes is read, in the
-        order of the manifest; ``turn`` says which, None the number of the day,
-        so that n days read all. A file is read whole or not at all. Hits the
-        deadline's failure where nothing bad was found before.
+        ``turn`` is the number of the day where it is None, so with n shares n
+        days in a row read all.
         """
         manifest = entry.manifest
         if manifest is None:
             raise BackupError(PARSE, f"set {entry.id} is damaged: {entry.damage}")
         if turn is None:
             turn = int(self._clock().timestamp()) // 86400
-        total = sum(file.bytes for file in manifest.files)
-        files = _share(manifest.files, total, shares, turn)
-        bad: list[str] = []
-        count = size = 0
-        for file in files:
-            try:
-                problem, length = _compare(entry.path, file, deadline)
-            except ProbeFailure as error:
-                if bad and not isinstance(error, BackupError):
-                    return Verification(count, size, len(manifest.files), total, tuple(bad), False)
-                raise
-            if problem:
-                bad.append(f"{_shown(file.path)} {problem}")
-            count, size = count + 1, size + length
-        return Verification(count, size, len(manifest.files), total, tuple(bad))
+        return tree.verify(entry.path, manifest.files, deadline, shares, turn)
 
     # --- removal
 
@@ -794,13 +658,15 @@ class Store:
             raise BackupError(
                 INTERNAL, f"set {set_id} cannot be removed: set {', '.join(children)} cannot do without it"
             )
-        with _told(path, "cannot be removed"), contextlib.ExitStack() as stack:
-            if not _is_directory(path):
-                raise BackupError(INTERNAL, f"{path} is {_kind(os.lstat(path))}, and no set; look at it yourself")
-            handle = _lockable(path, MANIFEST, exclusive=True)
+        with tree.told(path, "cannot be removed"), contextlib.ExitStack() as stack:
+            if not tree.is_directory(path):
+                raise BackupError(
+                    INTERNAL, f"{path} is {tree.kind_of(os.lstat(path))}, and no set; look at it yourself"
+                )
+            handle = locks.open_file(path, MANIFEST, exclusive=True)
             if handle is not None:
                 stack.callback(os.close, handle)
-                if not _flock(handle, fcntl.LOCK_EX, _PATIENCE):
+                if not locks.take(handle, locks.EXCLUSIVE, _PATIENCE):
                     raise BackupError(
                         INTERNAL, f"set {set_id} is in use by a restore or a drill; wait until it has ended"
                     )
@@ -810,7 +676,7 @@ class Store:
             if os.path.lexists(away):
                 shutil.rmtree(away)
             os.rename(path, away)
-            _sync_directory(os.path.dirname(path))
+            tree.sync_directory(os.path.dirname(path))
             shutil.rmtree(away)
 
     # --- drills
@@ -831,7 +697,7 @@ class Store:
         while True:
             number = 1 + max((drill[0] for drill in self._drill_names(set_id)), default=0)
             target = os.path.join(path, f"{self._clock():%Y%m%dT%H%M%SZ}-{number:04d}.json")
-            with _told(target, "cannot be written"), contextlib.suppress(FileExistsError):
+            with tree.told(target, "cannot be written"), contextlib.suppress(FileExistsError):
                 self._write_new(target, content)
                 return target
 
@@ -848,7 +714,7 @@ class Store:
             os.link(temporary, path)
         finally:
             os.unlink(temporary)
-        _sync_directory(folder)
+        tree.sync_directory(folder)
 
     def _read_there(self, set_id: str) -> tuple[Manifest | None, str | None, str | None]:
         if not os.path.lexists(self.set_path(set_id)):
@@ -873,8 +739,8 @@ class Store:
     def _drill(self, set_id: str, number: int, moment: str, name: str) -> Drill:
         folder = self._drills_path(set_id)
         path = os.path.join(folder, name)
-        with _told(path, "cannot be read"):
-            content = _content(folder, name, _DRILL_LIMIT)
+        with tree.told(path, "cannot be read"):
+            content = tree.content(folder, name, _DRILL_LIMIT)
         try:
             report = json.loads(content or b"")
             return Drill(number, moment, path, str(report["status"]), report)
@@ -891,30 +757,29 @@ class Store:
                 INTERNAL, f"hold: say why set {set_id} is to stay; whoever meets the hold later must know"
             )
         with contextlib.ExitStack() as stack:
-            # A removal that has begun is not stopped any more.
-            self._read_there(set_id)
-            handle = _lockable(self.set_path(set_id), MANIFEST)
+            handle = locks.open_file(self.set_path(set_id), MANIFEST)
             if handle is not None:
                 stack.callback(os.close, handle)
-                if not _flock(handle, fcntl.LOCK_SH, _PATIENCE):
+                if not locks.take(handle, locks.SHARED, _PATIENCE):
                     raise BackupError(INTERNAL, f"set {set_id} is being removed")
+            # A removal that has begun is not stopped any more.
             self._read_there(set_id)
             if self.hold_reason(set_id) == why:
                 return False
             document = {"reason": why, "since": rfc3339(self._clock())}
-            with _told(path, "cannot be written"):
+            with tree.told(path, "cannot be written"):
                 self._write(path, json.dumps(document, sort_keys=True).encode() + b"\n")
         return True
 
     def release(self, set_id: str) -> bool:
         """Take the hold of a set away; say whether there was one."""
         path = self._hold_path(set_id)
-        with _told(path, "cannot be removed"):
+        with tree.told(path, "cannot be removed"):
             try:
                 os.unlink(path)
             except FileNotFoundError:
                 return False
-            _sync_directory(os.path.dirname(path))
+            tree.sync_directory(os.path.dirname(path))
         return True
 
     def hold_reason(self, set_id: str) -> str | None:
@@ -923,9 +788,9 @@ class Store:
         if not os.path.lexists(path):
             return None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = _content(os.path.dirname(path), set_id, 1 << 16)
+            content = tree.content(os.path.dirname(path), set_id, 1 << 16)
             return str(json.loads(content or b"")["reason"])
-        return f"{_shown(path)} does not say why"
+        return f"{tree.shown(path)} does not say why"
 
     # --- the catalog
 
@@ -940,19 +805,19 @@ class Store:
             "server": self.server,
             "sets": [summary(entry) for entry in self.sets()],
         }
-        with _told(path, "cannot be written"):
+        with tree.told(path, "cannot be written"):
             self._write(path, json.dumps(document, sort_keys=True, indent=1).encode() + b"\n")
         return path
 
     # --- space
 
-    def space(self) -> Space:
+    def space(self) -> place.Space:
         """Return what may still be written to the store."""
-        return space(self.path)
+        return place.space(self.path)
 
     def require_space(self, needed: int, reserve: int = 0) -> None:
         """Fail where so many bytes, with so many left over, do not fit into the store."""
-        require_space(self.path, needed, reserve)
+        place.require_space(self.path, needed, reserve)
 
 
 def summary(entry: Entry) -> Json:
@@ -980,117 +845,16 @@ def summary(entry: Entry) -> Json:
     return result
 
 
-# --- space
-
-
-def space(path: str) -> Space:
-    """Return what may still be written to the file system of a path, which need not be there yet."""
-    place = path
-    while not os.path.isdir(place) and place != os.path.dirname(place):
-        place = os.path.dirname(place)
-    with _told(path, "cannot be measured"):
-        found = os.statvfs(place)
-    # Not what root may use beyond that: the server's own user writes here.
-    return Space(path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
-
-
-def require_space(path: str, needed: int, reserve: int = 0) -> None:
-    """Fail where so many bytes, with so many left over, do not fit."""
-    found = space(path)
-    if needed + reserve > found.free:
-        kept = f" and {human(reserve, 'B')} are to stay free" if reserve else ""
-        raise BackupError(
-            INTERNAL,
-            f"{_shown(path)} has too little space: {human(needed, 'B')} ({needed} bytes) are needed{kept}, and "
-            f"{human(found.free, 'B')} ({found.free} bytes) are free; make room, or choose another place",
-        )
-
-
-# --- checksums
-
-
-def digest_tree(directory: str, deadline: Deadline, below: str = "") -> tuple[FileEntry, ...]:
-    """Return the files in a directory with their lengths and checksums, ordered by their paths.
-
-    ``below`` is put before each path, for a directory of a set. Fails at
-    anything but files and directories, and at a file that changes meanwhile.
-    """
-    found = []
-    with _told(directory, "cannot be read"):
-        for member in _members(_raw(directory)):
-            path = os.path.join(below, _text(member.path))
-            if stat.S_ISDIR(member.info.st_mode):
-                continue
-            if not stat.S_ISREG(member.info.st_mode):
-                where = _shown(os.path.join(directory, _text(member.path)))
-                raise BackupError(INTERNAL, f"{where} is {_kind(member.info)}; a set holds files and directories only")
-            with _opened(member.name, member.folder) as handle:
-                before = os.fstat(handle)
-                length, digest = _digest(handle, deadline, path)
-                after = os.fstat(handle)
-            if length != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise BackupError(INTERNAL, f"{_shown(os.path.join(directory, path))} changed while it was read")
-            found.append(FileEntry(path, length, digest))
-    return tuple(sorted(found, key=lambda entry: _raw(entry.path)))
-
-
-def _digest(handle: int, deadline: Deadline, path: str) -> tuple[int, str]:
-    digest, length = hashlib.sha256(), 0
-    while chunk := os.read(handle, _CHUNK):
-        deadline.require(f"reading {_shown(path)}")
-        digest.update(chunk)
-        length += len(chunk)
-    return length, digest.hexdigest()
-
-
-def _compare(directory: str, file: FileEntry, deadline: Deadline) -> tuple[str | None, int]:
-    """Return what is wrong with a file of a set, or None, and how many bytes were read."""
-    deadline.require(f"reading {_shown(file.path)}")
-    try:
-        handle = _open_below(directory, file.path)
-    except FileNotFoundError:
-        return "is missing", 0
-    except PermissionError as error:
-        raise BackupError(AUTH, f"{directory}/{_shown(file.path)} cannot be read: {reason(error)}") from error
-    except OSError as error:
-        return f"cannot be opened: {reason(error)}", 0
-    try:
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):
-            return f"is {_kind(info)}", 0
-        if info.st_size != file.bytes:
-            return f"has {info.st_size} bytes in place of {file.bytes}", 0
-        length, digest = _digest(handle, deadline, file.path)
-    except OSError as error:
-        return f"cannot be read: {reason(error)}", 0
-    finally:
-        os.close(handle)
-    return (None if digest == file.sha256 else "has another content than was written"), length
-
-
-def _share(files: t.Sequence[FileEntry], total: int, shares: int, turn: int) -> list[FileEntry]:
-    """Return the files that begin in one share of all bytes: in the first with turn 0, and again after all shares."""
-    if shares < 1:
-        raise BackupError(INTERNAL, f"shares: {shares} is not 1 or more")
-    chosen, start = [], 0
-    for file in files:
-        # An empty file at the very end begins behind the last byte.
-        if min(shares - 1, start * shares // total if total else 0) == turn % shares:
-            chosen.append(file)
-        start += file.bytes
-    return chosen
-
-
 # --- chains and drills
 
 
 def _chain_problem(manifest: Manifest, sound: t.Mapping[str, Manifest]) -> str | None:
     """Return what is wrong with the chain of a set, given the sets that are not damaged themselves, or None."""
-    for place, link in enumerate(manifest.chain[:-1]):
+    for depth, link in enumerate(manifest.chain[:-1]):
         other = sound.get(link)
         if other is None:
             return f"its chain is broken: set {link} is missing or damaged"
-        if other.chain != manifest.chain[: place + 1] or other.sequence >= manifest.sequence:
+        if other.chain != manifest.chain[: depth + 1] or other.sequence >= manifest.sequence:
             return f"its chain is broken: set {link} is not the one that it was made on"
     return None
 
@@ -1103,227 +867,6 @@ def _is_of(drill: Drill, sha256: str | None) -> bool:
     return isinstance(facts, dict) and sha256 is not None and facts.get("manifest_sha256") == sha256
 
 
-# --- files
-
-
-class _Member(t.NamedTuple):
-    """Something in a tree: its path from the top, its name, the open directory it is in, and what it is."""
-
-    path: bytes
-    name: bytes
-    folder: int
-    info: os.stat_result
-
-
-def _members(top: bytes, without: t.Collection[bytes] = ()) -> t.Iterator[_Member]:
-    """Yield everything below a directory and follow no link. What is below ``without`` is left out, itself not."""
-    for place, folders, files, handle in os.fwalk(top, onerror=_fail, follow_symlinks=False):
-        below = place[len(top) :].lstrip(b"/")
-        paths = {name: os.path.join(below, name) for name in (*folders, *files)}
-        folders[:] = [name for name in folders if paths[name] not in without]
-        for name, path in paths.items():
-            yield _Member(path, name, handle, os.stat(name, dir_fd=handle, follow_symlinks=False))
-
-
-def _fail(error: OSError) -> None:
-    raise error
-
-
-@contextlib.contextmanager
-def _opened(name: str | bytes, folder: int | None = None, flags: int = 0) -> t.Iterator[int]:
-    """Open a file for reading, without following a link or waiting for a pipe."""
-    handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, dir_fd=folder)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _directory(name: str | bytes, folder: int | None = None) -> contextlib.AbstractContextManager[int]:
-    return _opened(name, folder, os.O_DIRECTORY)
-
-
-def _open_below(directory: str, path: str, access: int = os.O_RDONLY) -> int:
-    """Open a file below a directory without following a link on the way; the caller closes it."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    *folders, name = _raw(path).split(b"/")
-    here = os.open(directory, flags | os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for folder in folders:
-            below = os.open(folder, flags | os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
-            os.close(here)
-            here = below
-        return os.open(name, flags | access, dir_fd=here)
-    finally:
-        os.close(here)
-
-
-def _content(directory: str, name: str, limit: int) -> bytes | None:
-    """Return what a file of a directory holds; None where there is no such file, or a longer one."""
-    try:
-        handle = _open_below(directory, name)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return None
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        # Not a byte more than the limit and one, whatever the file has become.
-        with os.fdopen(os.dup(handle), "rb") as file:
-            content = file.read(limit + 1)
-    finally:
-        os.close(handle)
-    return content if len(content) <= limit else None
-
-
-def _lockable(directory: str, name: str, exclusive: bool = False) -> int | None:
-    """Open a file to lock it; None where there is none. NFS gives an exclusive lock to a writer only."""
-    for access in (os.O_RDWR, os.O_RDONLY) if exclusive else (os.O_RDONLY,):
-        try:
-            handle = _open_below(directory, name, access)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR):
-                return None
-            if access == os.O_RDONLY or error.errno not in (errno.EACCES, errno.EROFS):
-                raise
-        else:
-            return handle
-    return None
-
-
-def _flock(handle: int, operation: int, patience: float = 0.0) -> bool:
-    """Take a lock; False where another process has it for longer than ``patience`` seconds."""
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(handle, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_PAUSE)
-        else:
-            return True
-
-
-def _is_directory(path: str) -> bool:
-    """Say whether there is a directory, and not a link to one."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _kind(info: os.stat_result) -> str:
-    """Return in words what something is."""
-    kinds = {
-        stat.S_IFLNK: "a symbolic link",
-        stat.S_IFDIR: "a directory",
-        stat.S_IFREG: "a file",
-        stat.S_IFIFO: "a pipe",
-        stat.S_IFSOCK: "a socket",
-    }
-    return kinds.get(stat.S_IFMT(info.st_mode), "a device")
-
-
 def _left_behind(name: str) -> bool:
     """Say whether a name is one of those that a run gives to what is not a set yet, or no more."""
     return any(name.startswith(prefix) and not id_problem(name[len(prefix) :]) for prefix in (_PARTIAL, _REMOVING))
-
-
-def _sync_directory(path: str) -> None:
-    with _directory(path) as handle:
-        os.fsync(handle)
-
-
-def _sync_file_system(name: bytes, folder: int) -> None:
-    """Bring all that was written to a directory's file system to the disk."""
-    with _directory(name, folder) as handle:
-        library = ctypes.CDLL(None, use_errno=True)
-        if not hasattr(library, "syncfs"):
-            os.sync()
-        elif library.syncfs(handle):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-
-
-# --- who may do what
-
-
-def _steps(path: str) -> t.Iterator[tuple[str, os.stat_result]]:
-    """Yield all that the system passes on its way along a path, links and their targets, as far as it is there."""
-    here, hops = "/", 0
-    yield here, os.lstat(here)
-    parts = path.split("/")[::-1]
-    while parts:
-        part = parts.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            here = os.path.dirname(here)
-            continue
-        there = os.path.join(here, part)
-        try:
-            info = os.lstat(there)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        yield there, info
-        if not stat.S_ISLNK(info.st_mode):
-            here = there
-            continue
-        hops += 1
-        if hops > _LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        target = os.readlink(there)
-        parts += target.split("/")[::-1]
-        if target.startswith("/"):
-            here = "/"
-
-
-def _inside(path: str, other: str) -> bool:
-    """Say whether a path is another one, or below it."""
-    return path == other or path.startswith(other.rstrip("/") + "/")
-
-
-def _groups(uid: int, gid: int) -> set[int]:
-    try:
-        return set(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
-    except KeyError:
-        return {gid}
-
-
-def _may_enter(info: os.stat_result, uid: int, groups: set[int]) -> bool:
-    if uid == 0:
-        return True
-    if info.st_uid == uid:
-        return bool(info.st_mode & stat.S_IXUSR)
-    return bool(info.st_mode & (stat.S_IXGRP if info.st_gid in groups else stat.S_IXOTH))
-
-
-# --- who holds a lock
-
-
-def _boot_id() -> str:
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-    return ""
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a process began, in ticks since the start of the system; None where it is not there."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
-    return None
-
-
-def _holder(handle: int) -> str:
-    """Return in words who holds a lock, by what stands in it."""
-    try:
-        owner = json.loads(os.pread(handle, 4096, 0))
-        words = f"process {owner['pid']} on {owner['host']}, which does: {owner['doing']}, since {owner['since']}"
-        here = owner["host"] == socket.gethostname() and owner["boot_id"] == _boot_id()
-        if here and _start_time(int(owner["pid"])) != owner["start_time"]:
-            words += "; that process has ended, but one that it started still runs"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another run, which has not said who it is"
-    return words

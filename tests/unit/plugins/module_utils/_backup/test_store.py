@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import stat
 import time
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import locks, place, tree
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import store as module
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import Component, FileEntry, Manifest
@@ -94,7 +97,7 @@ def manifest(store: Store, set_id: str, path: str, parent: Manifest | None = Non
             "kind": "incremental" if parent else "full",
             "parent": parent and parent.id,
             "chain": (*parent.chain, set_id) if parent else (),
-            "components": {"database": Component("native", module.digest_tree(path + "/db", later(), "db"))},
+            "components": {"database": Component("native", tree.digest_tree(path + "/db", later(), "db"))},
             **more,
         },
     )
@@ -115,10 +118,10 @@ def ids(store: Store) -> list[str]:
     return [entry.id for entry in store.sets()]
 
 
-def tree(path: str) -> list[str]:
+def listing(path: str) -> list[str]:
     found = []
-    for place, folders, files in os.walk(path):
-        found += [os.path.relpath(os.path.join(place, name), path) for name in (*folders, *files)]
+    for folder, folders, files in os.walk(path):
+        found += [os.path.relpath(os.path.join(folder, name), path) for name in (*folders, *files)]
     return sorted(found)
 
 
@@ -164,7 +167,7 @@ def test_a_set_appears_whole_with_manifest_and_checksum(store: Store) -> None:
     content = (path / "MANIFEST.json").read_bytes()
     assert (path / "MANIFEST.sha256").read_text() == f"{hashlib.sha256(content).hexdigest()}  MANIFEST.json\n"
     assert content.endswith(b"}\n") and json.loads(content)["sequence"] == 1
-    assert tree(str(path)) == ["MANIFEST.json", "MANIFEST.sha256", "db", "db/base", "db/deep", "db/deep/er"]
+    assert listing(str(path)) == ["MANIFEST.json", "MANIFEST.sha256", "db", "db/base", "db/deep", "db/deep/er"]
     (entry,) = store.sets()
     assert (entry.damage, entry.verified, entry.in_use, entry.held) == (None, False, False, None)
     assert entry.manifest == Manifest.from_bytes(content)
@@ -182,7 +185,7 @@ def test_everything_is_on_the_disk_before_the_set_appears(store: Store, events: 
     for name in (".", "db", "db/base", "db/deep", "db/deep/er", "MANIFEST.json", "MANIFEST.sha256"):
         assert os.stat(os.path.join(path, name)).st_ino in before, name
     # Once more after the lock in it was taken away, before the number of the set is written.
-    assert os.stat(path).st_ino == before[-3]
+    assert before[-4:-2] == [os.stat(path).st_ino] * 2
     assert os.stat(os.path.join(store.path, ".sequence")).st_ino in before
     assert after == [os.stat(os.path.dirname(path)).st_ino]
 
@@ -194,10 +197,10 @@ def test_a_large_tree_is_brought_to_the_disk_by_one_call(
         """A C library whose file system has met an error."""
 
         def syncfs(self, handle: int) -> int:
-            module.ctypes.set_errno(errno.EIO)
+            tree.ctypes.set_errno(errno.EIO)
             return -1
 
-    monkeypatch.setattr(module.ctypes, "CDLL", lambda *dummy, **more: Library())
+    monkeypatch.setattr(tree.ctypes, "CDLL", lambda *dummy, **more: Library())
     with store.lock("backup"):
         with pytest.raises(BackupError, match="cannot be completed: Input/output error"), store.begin("one") as partial:
             fill(partial.path, {"db/base": b"", "media/x": b"3"})
@@ -205,8 +208,8 @@ def test_a_large_tree_is_brought_to_the_disk_by_one_call(
         assert ids(store) == []
         # Without the call, as on another C library.
         synced: list[bool] = []
-        monkeypatch.setattr(module.ctypes, "CDLL", lambda *dummy, **more: object())
-        monkeypatch.setattr(module.os, "sync", lambda: synced.append(True))
+        monkeypatch.setattr(tree.ctypes, "CDLL", lambda *dummy, **more: object())
+        monkeypatch.setattr(os, "sync", lambda: synced.append(True))
         with store.begin("one") as partial:
             fill(partial.path, {"db/base": b"", "media/x": b"3"})
             store.commit(partial, manifest(store, "one", partial.path), unlisted=["media"])
@@ -232,7 +235,7 @@ def test_everything_is_for_the_owner_alone_whatever_the_umask_is(store: Store) -
             store.write_catalog()
     finally:
         os.umask(old)
-    for name in tree(store.root):
+    for name in listing(store.root):
         info = os.lstat(os.path.join(store.root, name))
         assert stat.S_IMODE(info.st_mode) == (0o700 if stat.S_ISDIR(info.st_mode) else 0o600), name
 
@@ -248,7 +251,7 @@ def test_everything_belongs_to_the_owner(tmp_path: pathlib.Path) -> None:
         prove(store, "one")
         store.hold("one", "audit")
         store.write_catalog()
-        names = tree(store.root)
+        names = listing(store.root)
         assert "fleet/db1/.lock" in names
         for name in names:
             info = os.lstat(os.path.join(store.root, name))
@@ -284,7 +287,7 @@ def test_names_with_newlines_and_bytes_that_are_no_text(store: Store) -> None:
         assert {file.path: file.bytes for file in entry.manifest.files} == {
             key: len(value) for key, value in names.items()
         }
-        assert store.verify_files(entry, later()) == module.Verification(4, 6, 4, 6, ())
+        assert store.verify_files(entry, later()) == tree.Verification(4, 6, 4, 6, ())
         os.unlink(os.path.join(os.fsencode(entry.path), b"db/\xff\xfe \xc3"))
         assert store.verify_files(entry, later()).bad == (r"'db/\udcff\udcfe \udcc3' is missing",)
         store.remove("one")
@@ -313,7 +316,7 @@ def test_a_set_that_is_not_as_its_manifest_says_does_not_appear(
             described = manifest(store, "one", partial.path)
             change(partial.path)
             store.commit(partial, described)
-        assert ids(store) == ["old"] and store.leftovers() == [] and tree(store.path + "/sets")[0] == "old"
+        assert ids(store) == ["old"] and store.leftovers() == [] and listing(store.path + "/sets")[0] == "old"
 
 
 def test_a_tree_with_a_list_of_its_own_stays_as_it_is(store: Store, tmp_path: pathlib.Path) -> None:
@@ -344,6 +347,50 @@ def test_a_manifest_of_another_set_or_server_is_refused(store: Store) -> None:
                 store.commit(partial, Manifest(**{**vars(wrong), **more}))
 
 
+def test_a_set_is_made_once(store: Store, tmp_path: pathlib.Path) -> None:
+    with store.lock("backup"), store.begin("one") as partial:
+        fill(partial.path, {"db/base": b""})
+        described = manifest(store, "one", partial.path)
+        os.mkdir(store.set_path("one"))
+        with pytest.raises(BackupError, match="set one is there already"):
+            store.commit(partial, described)
+        os.rmdir(store.set_path("one"))
+        other = Store(store.root, "fleet", "db2", clock=Wall())
+        with other.lock("x"), pytest.raises(BackupError, match="is no set in the making of this store"):
+            other.commit(partial, described)
+        store.commit(partial, described)
+        with pytest.raises(BackupError, match="is no set in the making of this store"):
+            store.commit(partial, described)
+        store.remove("one")
+        with store.begin("one") as again:
+            # The old one is done with, and leaves the new one alone.
+            partial.discard()
+            assert os.path.isdir(again.path)
+        assert not again.open
+
+
+def test_no_handle_stays_open(store: Store) -> None:
+    def run(name: str) -> int:
+        with store.lock("backup"):
+            full = make(store, name).manifest
+            make(store, name + "-more", full)
+            with store.begin(name + "-none"):
+                pass
+            store.hold(name, "why")
+            store.release(name)
+            prove(store, name)
+            with store.in_use(name + "-more"):
+                store.sets()
+            assert not store.verify_files(store.entry(name), later()).bad
+            with contextlib.suppress(BackupError), open_like(store).lock("second"):
+                pass
+            store.remove(name + "-more")
+            store.sweep()
+        return len(os.listdir("/proc/self/fd"))
+
+    assert run("one") == run("two") == run("three")
+
+
 def test_a_set_is_never_changed(store: Store) -> None:
     with store.lock("backup"):
         before = make(store, "one")
@@ -356,7 +403,7 @@ def test_a_set_is_never_changed(store: Store) -> None:
 def test_a_name_that_is_a_path_is_refused_everywhere(store: Store, name: str) -> None:
     with store.lock("backup"):
         make(store, "one")
-        before = tree(store.root)
+        before = listing(store.root)
         for act in (
             store.begin,
             store.remove,
@@ -370,12 +417,12 @@ def test_a_name_that_is_a_path_is_refused_everywhere(store: Store, name: str) ->
         ):
             with pytest.raises(BackupError, match="set: "):
                 act(name)
-        assert tree(store.root) == before
+        assert listing(store.root) == before
 
 
 def test_new_ids_differ_and_say_when(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = iter([b"\0\1", b"\0\1", b"\0\2", b"\0\2", b"\0\3"])
-    monkeypatch.setattr(module.os, "urandom", lambda dummy: next(tokens))
+    monkeypatch.setattr(os, "urandom", lambda dummy: next(tokens))
     with store.lock("backup"):
         first = store.new_id()
         assert first == "20261123T021500Z-0001"
@@ -461,6 +508,15 @@ def test_a_holder_that_has_ended_while_its_child_runs_is_said(store: Store) -> N
         path.write_text("junk")
         with pytest.raises(BackupError, match="held by another run, which has not said"), store.lock("x"):
             pass
+
+
+def test_what_a_killed_run_left_in_the_lock_is_overwritten(store: Store) -> None:
+    with store.lock("x"):
+        pass
+    path = pathlib.Path(store.path, ".lock")
+    path.write_text("x" * 4000)
+    with store.lock("y"):
+        assert json.loads(path.read_text())["doing"] == "y"
 
 
 def test_the_lock_is_free_after_an_error(store: Store) -> None:
@@ -687,6 +743,16 @@ def test_a_stranger_among_the_sets_is_shown_and_hidden_things_are_not(store: Sto
     }
 
 
+def test_a_set_that_goes_while_others_look_is_not_called_damaged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.lock("backup"):
+        make(store, "one")
+    real = store._names
+    monkeypatch.setattr(store, "_names", lambda folder: [*real(folder), "gone"] if folder == "sets" else real(folder))
+    assert ids(store) == ["one"]
+    with pytest.raises(BackupError, match="there is no set gone"):
+        store.entry("gone")
+
+
 def test_no_store_has_no_sets(store: Store) -> None:
     assert store.sets() == [] and store.leftovers() == [] and not os.path.exists(store.root)
 
@@ -698,7 +764,7 @@ def test_what_may_not_be_read_is_not_called_damaged(store: Store, monkeypatch: p
     def forbidden(*dummy: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module, "_content", forbidden)
+    monkeypatch.setattr(tree, "content", forbidden)
     with pytest.raises(BackupError, match="sets/one cannot be read: Permission denied") as caught:
         store.sets()
     assert caught.value.kind == "auth"
@@ -708,14 +774,14 @@ def test_a_disk_that_cannot_be_read_damages_one_set_only(store: Store, monkeypat
     with store.lock("backup"):
         make(store, "one")
         make(store, "two")
-    real = module._content
+    real = tree.content
 
     def broken(directory: str, name: str, limit: int) -> bytes | None:
         if directory.endswith("/one"):
             raise OSError(errno.EIO, "Input/output error")
         return real(directory, name, limit)
 
-    monkeypatch.setattr(module, "_content", broken)
+    monkeypatch.setattr(tree, "content", broken)
     assert {entry.id: entry.damage for entry in store.sets()} == {
         "one": "it cannot be read: Input/output error",
         "two": None,
@@ -748,7 +814,7 @@ def test_a_file_that_changed_is_found(store: Store, change: Callable[[str], obje
     with store.lock("backup"):
         make(store, "one")
     entry = store.entry("one")
-    assert store.verify_files(entry, later()) == module.Verification(2, 31, 2, 31, ())
+    assert store.verify_files(entry, later()) == tree.Verification(2, 31, 2, 31, ())
     change(entry.path)
     found = store.verify_files(entry, later())
     assert found.finished and found.bad[0].startswith(reason)
@@ -774,9 +840,7 @@ def test_all_turns_together_read_every_file_once(store: Store, seed: int, monkey
         "x", 1, "fleet", "db1", NOW, NOW, "full", components={"database": Component("n", tuple(files))}
     )
     read: list[str] = []
-    monkeypatch.setattr(
-        module, "_compare", lambda dummy, file, deadline: (read.append(file.path), (None, file.bytes))[1]
-    )
+    monkeypatch.setattr(tree, "_compare", lambda dummy, file, deadline: (read.append(file.path), (None, file.bytes))[1])
     shares = chance.randrange(1, 9)
     sizes = [
         store.verify_files(Entry("x", "/x", described), later(), shares, turn).bytes for turn in range(5, 5 + shares)
@@ -789,9 +853,7 @@ def test_the_turn_goes_on_with_the_days(store: Store, wall: Wall, monkeypatch: p
     files = tuple(FileEntry(f"f{number}", 10, "0" * 64) for number in range(3))
     entry = Entry("x", "/x", Manifest("x", 1, "f", "s", NOW, NOW, "full", components={"m": Component("n", files)}))
     read: list[str] = []
-    monkeypatch.setattr(
-        module, "_compare", lambda dummy, file, deadline: (read.append(file.path), (None, file.bytes))[1]
-    )
+    monkeypatch.setattr(tree, "_compare", lambda dummy, file, deadline: (read.append(file.path), (None, file.bytes))[1])
     for _day in range(3):
         store.verify_files(entry, later(), 3)
         wall.now += 24 * HOUR
@@ -822,17 +884,27 @@ def test_a_set_without_a_manifest_has_nothing_to_be_read(store: Store) -> None:
 
 def test_a_tree_is_digested_in_order(tmp_path: pathlib.Path) -> None:
     fill(str(tmp_path), {"b": b"2", "a/z": b"", "a.x": b"3"})
-    found = module.digest_tree(str(tmp_path), later(), "db")
+    found = tree.digest_tree(str(tmp_path), later(), "db")
     assert [(file.path, file.bytes) for file in found] == [("db/a.x", 1), ("db/a/z", 0), ("db/b", 1)]
     assert found[2].sha256 == hashlib.sha256(b"2").hexdigest()
-    assert module.digest_tree(str(tmp_path / "a"), later())[0].path == "z"
+    assert tree.digest_tree(str(tmp_path / "a"), later())[0].path == "z"
     with pytest.raises(ProbeFailure, match="reading .*: no answer within"):
-        module.digest_tree(str(tmp_path), Deadline(0))
+        tree.digest_tree(str(tmp_path), Deadline(0))
     with pytest.raises(BackupError, match="none cannot be read"):
-        module.digest_tree(str(tmp_path / "none"), later())
+        tree.digest_tree(str(tmp_path / "none"), later())
+    real = os.scandir
+
+    def broken(path: Any) -> Any:
+        if isinstance(path, int):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(BackupError, match="cannot be read: Input/output"):
+        patch.setattr(os, "scandir", broken)
+        tree.digest_tree(str(tmp_path), later())
     os.symlink("b", tmp_path / "link")
     with pytest.raises(BackupError, match="link is a symbolic link"):
-        module.digest_tree(str(tmp_path), later())
+        tree.digest_tree(str(tmp_path), later())
 
 
 @pytest.mark.parametrize("change", [b"more", b"", b"other"])
@@ -842,7 +914,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     path = tmp_path / "a"
     path.write_bytes(b"first")
     os.utime(path, (1, 1))
-    real = module.os.read
+    real = os.read
 
     def slow(handle: int, size: int) -> bytes:
         chunk = real(handle, 3)
@@ -850,9 +922,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
             path.write_bytes(change)
         return chunk
 
-    monkeypatch.setattr(module.os, "read", slow)
+    monkeypatch.setattr(os, "read", slow)
     with pytest.raises(BackupError, match="changed while it was read"):
-        module.digest_tree(str(tmp_path), later())
+        tree.digest_tree(str(tmp_path), later())
 
 
 # --- removal, holds, drills
@@ -929,7 +1001,7 @@ def test_a_set_that_is_being_removed_takes_no_hold_and_no_reader(
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 0.05)
     seen = []
-    real = module.os.rename
+    real = os.rename
 
     def look(source: str, target: str) -> None:
         other = open_store(tmp_path)
@@ -941,7 +1013,7 @@ def test_a_set_that_is_being_removed_takes_no_hold_and_no_reader(
 
     with store.lock("removal"):
         make(store, "one")
-        monkeypatch.setattr(module.os, "rename", look)
+        monkeypatch.setattr(os, "rename", look)
         store.remove("one")
     assert seen == ["set one is being removed"] * 2 and os.listdir(store.path + "/holds") == []
 
@@ -967,6 +1039,19 @@ def test_a_drill_is_kept_with_the_set_that_it_was_of(store: Store) -> None:
         assert store.entry("one").verified
 
 
+def test_drills_holds_and_their_end_are_on_the_disk(store: Store, events: list[Any]) -> None:
+    with store.lock("backup"):
+        make(store, "one")
+    for act, folder in (
+        (lambda: prove(store, "one"), "drills/one"),
+        (lambda: store.hold("one", "why"), "holds"),
+        (lambda: store.release("one"), "holds"),
+    ):
+        events.clear()
+        act()
+        assert events[-1] == os.stat(os.path.join(store.path, folder)).st_ino
+
+
 def test_a_drill_is_of_a_set_and_says_how_it_went(store: Store) -> None:
     with store.lock("x"):
         make(store, "one")
@@ -987,6 +1072,14 @@ def test_a_newest_drill_that_cannot_be_read_proves_nothing(store: Store, content
     assert entry.drill is not None and (entry.drill.status, entry.drill.number, entry.verified) == ("unknown", 2, False)
     prove(store, "one")
     assert store.entry("one").verified
+
+
+def test_a_drill_that_does_not_say_of_what_is_passed_over(store: Store) -> None:
+    with store.lock("x"):
+        make(store, "one")
+    prove(store, "one")
+    fill(store.path, {"drills/one/20261123T021500Z-0002.json": b'{"status": "critical", "facts": []}'})
+    assert store.entry("one").verified and len(store.drills("one")) == 1
 
 
 def test_drills_at_the_same_moment_get_different_numbers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1018,6 +1111,22 @@ def test_the_catalog_says_what_there_is(store: Store) -> None:
         "one": (True, None),
         "two": (False, "it has no readable MANIFEST.json"),
     }
+    assert document["sets"][1] == {
+        "id": "one",
+        "sequence": 1,
+        "kind": "full",
+        "chain": ["one"],
+        "created": "2026-11-23T02:15:00.000Z",
+        "finished": "2026-11-23T02:15:00.000Z",
+        "bytes": 0,
+        "components": ["database"],
+        "manifest_sha256": store.entry("one").sha256,
+        "verified": True,
+        "damage": None,
+        "held": None,
+        "in_use": False,
+        "drill": {"number": 1, "time": "20261123T021500Z", "status": "ok"},
+    }
     path.write_text("junk")
     assert len(store.sets()) == 2
 
@@ -1048,12 +1157,12 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(store: Store, wall: Wa
     assert set(store.leftovers()) == found
     wall.now += 25 * HOUR
     assert set(store.leftovers()) == found | young
-    before = set(tree(store.path))
+    before = set(listing(store.path))
     with store.lock("x"):
         assert set(store.sweep()) == found | young
         assert store.sweep() == []
     gone = {os.path.relpath(path, store.path) for path in found | young}
-    assert before - set(tree(store.path)) == gone | {
+    assert before - set(listing(store.path)) == gone | {
         "sets/.partial-old/db",
         "sets/.partial-old/db/x",
         "sets/.removing-gone/MANIFEST.json",
@@ -1205,7 +1314,7 @@ def test_an_error_in_the_making_is_told_and_nothing_stays(store: Store, monkeypa
         def stuck(path: str) -> None:
             raise OSError(errno.EBUSY, "Device or resource busy", path)
 
-        monkeypatch.setattr(module.shutil, "rmtree", stuck)
+        monkeypatch.setattr(shutil, "rmtree", stuck)
         # Why it failed is worth more than that it could not be cleared away.
         with pytest.raises(RuntimeError, match="dump died"), store.begin("two"):
             raise RuntimeError("dump died")
@@ -1302,6 +1411,16 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: pathlib.Path) -> None
 
 
 @ROOT
+def test_a_way_over_links_and_back_is_looked_at_as_what_it_is(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "disk/a/fleet").mkdir(parents=True)
+    (tmp_path / "root").symlink_to("disk/./a/../a")
+    assert open_store(tmp_path).problems() == []
+    os.chown(tmp_path / "disk/a/fleet", NOT_ROOT, NOT_ROOT)
+    (problem,) = open_store(tmp_path).problems()
+    assert f"{tmp_path}/disk/a/fleet belongs to uid {NOT_ROOT}" in problem
+
+
+@ROOT
 def test_a_place_that_the_owner_cannot_enter_is_refused(tmp_path: pathlib.Path) -> None:
     for parent in (tmp_path, *tmp_path.parents[:2]):
         os.chmod(parent, 0o711)
@@ -1321,7 +1440,7 @@ def test_a_place_that_the_owner_cannot_enter_is_refused(tmp_path: pathlib.Path) 
 
 def test_another_user_than_the_owner_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path, owner=(os.getuid(), os.getgid()))
-    monkeypatch.setattr(module.os, "geteuid", lambda: NOT_ROOT)
+    monkeypatch.setattr(os, "geteuid", lambda: NOT_ROOT)
     assert f"belongs to the user with uid {os.getuid()}, and this is uid {NOT_ROOT}" in store.problems()[0]
 
 
@@ -1363,7 +1482,7 @@ def test_space_is_that_of_the_place_where_the_store_will_be(store: Store, tmp_pa
 
 
 def test_too_little_space_says_needed_free_and_where(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "space", lambda path: module.Space(path, 1000, 5000))
+    monkeypatch.setattr(place, "space", lambda path: place.Space(path, 1000, 5000))
     for needed, reserve in ((1000, 0), (0, 1000), (600, 400)):
         store.require_space(needed, reserve)
     with pytest.raises(BackupError) as caught:
@@ -1375,3 +1494,71 @@ def test_too_little_space_says_needed_free_and_where(store: Store, monkeypatch: 
     )
     with pytest.raises(BackupError, match=r"\(1001 bytes\) are needed, and"):
         store.require_space(1001)
+    place.require_space("/x", 1000)
+
+
+# --- files and locks
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert tree.content(str(tmp_path), "a", 5) == b"12345"
+    assert tree.content(str(tmp_path), "a", 4) is None
+    assert tree.content(str(tmp_path), "none", 4) is None
+
+
+def test_an_exclusive_lock_is_asked_for_as_a_writer_where_that_can_be(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"")
+
+    def access(exclusive: bool) -> int | None:
+        handle = locks.open_file(str(tmp_path), "a", exclusive)
+        if handle is None:
+            return None
+        try:
+            return fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE
+        finally:
+            os.close(handle)
+
+    # NFS gives an exclusive lock to a writer only.
+    assert (access(True), access(False)) == (os.O_RDWR, os.O_RDONLY)
+    real = tree.open_below
+
+    def read_only(directory: str, path: str, how: int = os.O_RDONLY) -> int:
+        if how == os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(directory, path, how)
+
+    monkeypatch.setattr(tree, "open_below", read_only)
+    assert access(True) == os.O_RDONLY
+    monkeypatch.setattr(tree, "open_below", lambda *dummy: os.open(tmp_path / "none", os.O_RDONLY))
+    assert access(True) is None
+
+    def broken(*dummy: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(tree, "open_below", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        access(True)
+
+
+def test_a_lock_is_waited_for_as_long_as_asked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    first, second = (os.open(tmp_path / "a", os.O_RDWR) for _ in range(2))
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now > 1:
+            fcntl.flock(first, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now)
+    monkeypatch.setattr(locks.time, "sleep", sleep)
+    assert locks.take(first, locks.EXCLUSIVE)
+    assert not locks.take(second, locks.SHARED) and now == 0
+    assert not locks.take(second, locks.SHARED, 0.5) and 0.5 <= now < 0.6
+    assert locks.take(second, locks.SHARED, 1) and now > 1
+    os.close(first)
+    os.close(second)
