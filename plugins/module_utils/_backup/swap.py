@@ -84,6 +84,12 @@ def _swap(place: Place, note: dict[str, t.Any] | None, check_mode: bool, now: da
         raise BackupError(
             INTERNAL, f"new: a swap with {note['new']} was begun at {note['since']}; finish it, or revert it first"
         )
+    if note and os.path.lexists(place.path) and os.path.lexists(place.kept):
+        raise BackupError(
+            INTERNAL,
+            f"path: {place.path} was swapped at {note['since']}, and that is neither confirmed nor reverted; do one of "
+            "the two before you swap it again",
+        )
     if not place.new or not os.path.isabs(place.new):
         raise BackupError(INTERNAL, f"new: {place.new!r} is no absolute path; name what is to be at {place.path}")
     _check_new(place)
