@@ -5,6 +5,10 @@
 # Private to this collection: it may change in any release.
 """The database driver for portable dumps: pg_dump of the server's own version.
 
+From version 16 on pg_dump itself compresses with zstd, several tables at the
+same time. Before, it knows only gzip, and one stream through zstd takes a
+third of the time and less room; where zstd is not installed it is gzip.
+
 Each database is dumped in a snapshot in which every row is counted, so a
 restore must come to exactly the same numbers. Roles with their passwords are
 in the dump, too; without them nobody owns the tables.
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster
@@ -58,11 +63,26 @@ FIRST_DATABASE = "postgres"
 _TABLE_DATA = re.compile(r"^[0-9]+; [0-9]+ ([0-9]+) TABLE DATA ", re.MULTILINE)
 
 
-class Logical:
-    """Dumps of all databases and roles in pg_dump's directory format.
+DIRECTORY = "directory"
+CUSTOM = "custom"
+FIRST_WITH_ZSTD = 16
+PACK = ["zstd", "-qc", "-3", "-T0"]
+UNPACK = ["zstd", "-dcq"]
 
-    ``jobs`` is how many tables are dumped or loaded at the same time. A
-    restore needs no ``client``.
+
+class Shape(t.NamedTuple):
+    """How a database is dumped: pg_dump's format and compression, and what the name of the dump ends in."""
+
+    format: str
+    compression: str
+    suffix: str
+
+
+class Logical:
+    """Dumps of all databases and roles.
+
+    ``jobs`` is how many tables are dumped or loaded at the same time, where
+    the format allows it. A restore needs no ``client``.
     """
 
     name = NAME
@@ -106,20 +126,20 @@ class Logical:
         folder = os.path.join(directory, FOLDER)
         self._runner.make_directory(os.path.dirname(folder))
         self._runner.make_directory(folder)
-        # gzip at its lowest level is three times as fast as at its own choice, for a tenth more bytes.
-        compression = "zstd:3" if running.major >= 16 and running.zstd else "1"
+        shape = choose(running, bool(shutil.which("zstd")))
         clock = Stopwatch()
         self._dump_globals(os.path.join(folder, GLOBALS), deadline)
-        folders, counted = {}, {}
+        dumps, counted = {}, {}
         with cluster.counting(server, names, deadline) as counts:
             for number, (name, count) in enumerate(counts.items(), 1):
                 snapshot = count.export()
                 count.start()
-                folders[name] = f"{number}-{re.sub('[^A-Za-z0-9._-]', '_', name)}"
-                self._dump(name, os.path.join(folder, folders[name]), snapshot, compression, deadline)
+                dumps[name] = f"{number}-{re.sub('[^A-Za-z0-9._-]', '_', name)}{shape.suffix}"
+                path = os.path.join(folder, dumps[name])
+                self._dump(name, path, snapshot, shape, deadline)
                 counted[name] = count.finish()
                 clock.lap(f"dump {name}")
-                self._check(name, os.path.join(folder, folders[name]), counted[name], deadline)
+                self._check(name, path, shape, counted[name], deadline)
         described = cluster.with_tables(cluster.facts(server, deadline), counted, counted)
         files = entries(directory, FOLDER, deadline)
         clock.lap("checksum")
@@ -130,7 +150,7 @@ class Logical:
             files=files,
             bytes=sum(entry.bytes for entry in files),
             tool_versions={"pg_dump": described.version},
-            detail={"folders": folders, "superuser": superuser, "compression": compression},
+            detail={"dumps": dumps, "superuser": superuser, "format": shape.format, "compression": shape.compression},
             timings=clock.laps,
         )
 
@@ -144,17 +164,26 @@ class Logical:
             if GLOBALS_END.encode() not in file.read():
                 raise BackupError(INTERNAL, "the dump of the roles has no end, though pg_dumpall said it was well")
 
-    def _dump(self, name: str, folder: str, snapshot: str, compression: str, deadline: Deadline) -> None:
+    def _dump(self, name: str, path: str, snapshot: str, shape: Shape, deadline: Deadline) -> None:
         server = self._server
-        argv = [server.tool("pg_dump"), *server.options(name), f"--file={folder}", "--format=directory"]
-        argv += [f"--jobs={self._jobs}", f"--compress={compression}", f"--snapshot={snapshot}", "--no-sync"]
+        argv = [server.tool("pg_dump"), *server.options(name), f"--format={shape.format}"]
+        argv += [f"--compress={shape.compression}", f"--snapshot={snapshot}", "--no-sync"]
         argv += [f"--lock-wait-timeout={LOCK_WAIT}", "--no-unlogged-table-data"]
-        server.runner.run(argv, deadline, doing=f"the dump of database {name}")
+        doing = f"the dump of database {name}"
+        if shape.format == DIRECTORY:
+            server.runner.run([*argv, f"--jobs={self._jobs}", f"--file={path}"], deadline, doing=doing)
+        else:
+            server.runner.pipe([argv, PACK], deadline, target=path, doing=doing)
 
-    def _check(self, name: str, folder: str, counted: list[cluster.Counted], deadline: Deadline) -> None:
+    def _check(self, name: str, dump: str, shape: Shape, counted: list[cluster.Counted], deadline: Deadline) -> None:
         """Keep the dump's own table of contents beside it, and find every table in it."""
-        path = f"{folder}.list.txt"
-        self._runner.run([self._server.tool("pg_restore"), "--list", folder], deadline, target=path)
+        path = f"{dump}.list.txt"
+        argv = [self._server.tool("pg_restore"), "--list"]
+        if shape.format == DIRECTORY:
+            self._runner.run([*argv, dump], deadline, target=path)
+        else:
+            # It stands at the beginning, and the rest is not read.
+            self._runner.pipe([UNPACK, argv], deadline, source=dump, target=path, early=True)
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             listed = set(_TABLE_DATA.findall(file.read()))
         missing = [f"{table.schema}.{table.name}" for table in counted if str(table.oid) not in listed]
@@ -216,8 +245,9 @@ class Logical:
         self, client: cluster.Client, place: str, manifest: Manifest, name: str, into: str | None, deadline: Deadline
     ) -> None:
         """Load one database, as itself or into another that is there and empty."""
-        folder = os.path.join(place, FOLDER, str(manifest.components[DATABASE].detail["folders"][name]))
-        argv = [client.tool("pg_restore"), "--exit-on-error", f"--jobs={self._jobs}", "--format=directory"]
+        detail = manifest.components[DATABASE].detail
+        dump = os.path.join(place, FOLDER, str(detail["dumps"][name]))
+        argv = [client.tool("pg_restore"), "--exit-on-error", f"--format={detail['format']}"]
         if into is not None:
             argv += client.options(into)
         elif name == FIRST_DATABASE:
@@ -225,7 +255,11 @@ class Logical:
         else:
             # That way it gets its encoding, its locale, its settings and its rights.
             argv += ["--create", *client.options(FIRST_DATABASE)]
-        client.runner.run([*argv, folder], deadline, doing=f"loading database {name}")
+        doing = f"loading database {name}"
+        if detail["format"] == DIRECTORY:
+            client.runner.run([*argv, f"--jobs={self._jobs}", dump], deadline, doing=doing)
+        else:
+            client.runner.pipe([UNPACK, argv], deadline, source=dump, doing=doing)
 
     def restore_beside(
         self, client: cluster.Client, link: tuple[str, Manifest], name: str, beside: str, deadline: Deadline
@@ -293,6 +327,16 @@ def problems(running: cluster.Running, user: str, store: str) -> list[str]:
             "choose another place"
         )
     return found
+
+
+def choose(running: cluster.Running, zstd: bool) -> Shape:
+    """Return how a server's databases are dumped. ``zstd`` says whether the tool of that name is installed."""
+    if running.major >= FIRST_WITH_ZSTD and running.zstd:
+        return Shape(DIRECTORY, "zstd:3", "")
+    if zstd:
+        return Shape(CUSTOM, "0", ".dump.zst")
+    # Its lowest level is twice as fast as its own choice, for a twentieth more bytes.
+    return Shape(DIRECTORY, "1", "")
 
 
 def initdb_options(pg: PostgresqlFacts, superuser: str) -> list[str]:

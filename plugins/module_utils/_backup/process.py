@@ -46,6 +46,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
 
 # How long a process may take to end after SIGTERM before SIGKILL follows, in seconds.
 GRACE = 5.0
+# How long after a stage that lost its reader the reader itself must have ended, in seconds.
+PARTNER = 2.0
 # The last part of what a tool said that is kept, in bytes.
 MAX_WORDS = 64 * 1024
 NICENESS = 10
@@ -335,14 +337,16 @@ class Runner:
         source: str | None = None,
         target: str | None = None,
         doing: str = "",
+        early: bool = False,
     ) -> Finished:
         """Run tools, each with the output of the one before it. Each must end with code 0.
 
         ``source`` is the file that the first one reads, ``target`` the new
         file that the last one writes. The failure names the stage that ended
-        first, not those that lost their partner by it.
+        first, not those that lost their partner by it. With ``early`` the
+        last one need not read to the end.
         """
-        return self._run(stages, deadline, b"", source, target, (0,), doing)
+        return self._run(stages, deadline, b"", source, target, (0,), doing, early)
 
     def start(
         self, argv: list[str], *, log: t.IO[bytes] | None = None, end_with: str = "TERM", **options: t.Any
@@ -437,6 +441,7 @@ class Runner:
         target: str | None,
         accept: t.Container[int],
         doing: str,
+        early: bool = False,
     ) -> Finished:
         what = doing or os.path.basename(stages[0][0])
         deadline.require(what)
@@ -459,24 +464,36 @@ class Runner:
                     # Else a stage would not notice that the next one is gone.
                     before.close()
                 before = children[-1].process.stdout
-            _await(children, deadline, what, accept, doing)
+            _await(children, deadline, what, accept, doing, early)
             code = children[-1].reap()
             return Finished(code, "" if target else _text(last), children[-1].words())
 
 
-def _await(children: list[Child], deadline: Deadline, what: str, accept: t.Container[int], doing: str) -> None:
+def _await(
+    children: list[Child], deadline: Deadline, what: str, accept: t.Container[int], doing: str, early: bool
+) -> None:
+    """Wait for all stages. The first that failed is named, but for those that only lost their partner by it."""
     waiting = list(children)
+    # A stage whose reader is gone may be seen to end before that reader is.
+    cut_off: list[BackupError] = []
     while waiting:
-        done = _wait(waiting, deadline.remaining())
+        seconds = deadline.remaining()
+        done = _wait(waiting, min(seconds, PARTNER) if cut_off and not early else seconds)
         if not done:
-            raise deadline.failure(what)
-        failed = [(child, code) for child in done if (code := child.reap()) not in accept]
-        if failed:
-            # Of several that ended together, not the one that only lost its partner.
-            failed.sort(key=lambda pair: pair[1] == -signal.SIGPIPE or "roken pipe" in pair[0].words())
-            child, code = failed[0]
-            raise failure(child.tool, code, child.words(), doing)
+            raise cut_off[0] if cut_off and not early else deadline.failure(what)
         waiting = [child for child in waiting if child not in done]
+        for child in done:
+            code = child.reap()
+            if code in accept:
+                if early and child is children[-1]:
+                    return
+                continue
+            error = failure(child.tool, code, child.words(), doing)
+            if code != -signal.SIGPIPE and "roken pipe" not in child.words():
+                raise error
+            cut_off.append(error)
+    if cut_off:
+        raise cut_off[0]
 
 
 def _end_all(children: list[Child]) -> None:

@@ -64,10 +64,7 @@ class Program:
         return out + err
 
 
-def children(directory: pathlib.Path, program: Program) -> list[int]:
-    return [pid for pid in pids(str(directory)) if pid != program.process.pid]
-
-
+TOOLS = {"native": "pg_basebackup ", "logical": "pg_dump "}
 TOLD = {
     signal.SIGTERM: "told: ended by SIGTERM before the work was done\n",
     signal.SIGHUP: "told: ended by SIGHUP before the work was done\n",
@@ -83,9 +80,9 @@ def test_a_backup_that_is_ended_leaves_only_what_is_unfinished(
     hidden = make_owned(sets.folder / ".partial-new")
     with server.held() if what == "native" else server.locked("events"):
         program = Program(what, sets, hidden, server)
-        until(lambda: children(hidden, program))
+        until(lambda: pids(TOOLS[what], str(server.socket)))
         assert program.end(number) == TOLD[number]
-        until(lambda: not pids(str(hidden)))
+        until(lambda: not pids(TOOLS[what], str(server.socket)))
     assert [path.name for path in sets.folder.iterdir()] == [".partial-new"]
     # Nor does anything go on in the server.
     until(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'matrixon.ops'") == "0")

@@ -29,6 +29,23 @@ def test_a_backup_without_a_server_is_refused() -> None:
         logical.Logical("/srv/backup", Runner()).estimate()
 
 
+@pytest.mark.parametrize(
+    ("major", "built", "tool", "shape"),
+    [
+        (15, True, True, ("custom", "0", ".dump.zst")),
+        (15, True, False, ("directory", "1", "")),
+        (16, True, False, ("directory", "zstd:3", "")),
+        (17, True, True, ("directory", "zstd:3", "")),
+        (17, False, True, ("custom", "0", ".dump.zst")),
+        (17, None, False, ("directory", "1", "")),
+    ],
+)
+def test_a_dump_is_made_in_the_fastest_way_that_there_is(
+    major: int, built: bool | None, tool: bool, shape: tuple[str, str, str]
+) -> None:
+    assert logical.choose(RUNNING._replace(major=major, zstd=built), tool) == shape
+
+
 def test_a_new_cluster_is_made_like_the_old_one() -> None:
     assert logical.initdb_options(PG, "admin") == [
         "--username=admin",

@@ -233,6 +233,16 @@ def test_every_stage_of_a_pipe_must_succeed(stages: list[list[str]], named: str)
         RUN.pipe(stages, Deadline(5))
 
 
+def test_a_stage_that_has_read_enough_may_end_early() -> None:
+    stages = [["cat", "/dev/zero"], ["cat"], ["head", "-c", "3"]]
+    assert RUN.pipe(stages, Deadline(5), early=True).out == "\0\0\0"
+    with pytest.raises(BackupError, match="SIGPIPE"):
+        RUN.pipe(stages, Deadline(5))
+    for broken in ([["cat", "/dev/zero"], ["false"]], [sh("echo no >&2; exit 4"), sh("sleep 0.5; exit 5")]):
+        with pytest.raises(BackupError, match="ended with code"):
+            RUN.pipe(broken, Deadline(5), early=True)
+
+
 def test_a_pipe_whose_source_is_missing_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(BackupError, match="nothing cannot be read: No such file"):
         RUN.pipe([["cat"]], Deadline(5), source=str(tmp_path / "nothing"), target=str(tmp_path / "out"))
