@@ -12,6 +12,7 @@ import stat
 import string
 import subprocess
 import sys
+import tempfile
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import Kept, Source
@@ -106,6 +107,15 @@ def wrapper(path: pathlib.Path, tool: str, before: str = "", after: str = "") ->
     path.write_text(f'#!/bin/sh\n{before}\n{real} "$@"\ncode=$?\n{after}\nexit $code\n')
     path.chmod(0o755)
     return str(path)
+
+
+@contextlib.contextmanager
+def open_to_all() -> t.Iterator[pathlib.Path]:
+    """Give a directory that any user can enter; pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory(prefix="matrixon-backup-", dir="/var/tmp") as name:
+        path = pathlib.Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 @contextlib.contextmanager

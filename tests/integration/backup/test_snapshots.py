@@ -8,13 +8,14 @@ import fcntl
 import os
 import pathlib
 import random
+import shutil
 import signal
 import threading
 import time
 from dataclasses import replace
 
 import pytest
-from stores import MediaStore, flip, kept, mounted, soon, start, tree, wrapper
+from stores import MediaStore, flip, kept, mounted, open_to_all, soon, start, tree, wrapper
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import snapshots
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
@@ -348,18 +349,17 @@ def test_files_that_come_and_go_during_a_full_run(driver, store, tmp_path):
     assert stayed.items() <= found.items()
 
 
-def test_a_file_that_cannot_be_read_is_no_success(store, tmp_path):
-    nobody = Runner(find_user("nobody"))
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    driver = Snapshots(str(tmp_path / "snapshots"), nobody)
-    driver.prepare(soon())
-    full = driver.backup(store.source, None, None, soon())
-    store.path(store.paths(store.media[0])[0]).chmod(0o600)
-    closed = store.write("local_content/closed", b"x")
-    closed.chmod(0o600)
-    refused(driver, store.source, full, "code 23: .*local_content/.*Permission denied")
-    refused(driver, store.source, full, "code 23: .*closed.*Permission denied", changes=["local_content/closed"])
+def test_a_file_that_cannot_be_read_is_no_success():
+    with open_to_all() as folder:
+        store, place = MediaStore(folder / "media"), folder / "snapshots"
+        place.mkdir()
+        shutil.chown(place, "nobody")
+        driver = Snapshots(str(place), Runner(find_user("nobody")))
+        full = driver.backup(store.source, None, None, soon())
+        closed = store.write("local_content/closed", b"x")
+        closed.chmod(0o600)
+        for changes in (None, ["local_content/closed"]):
+            refused(driver, store.source, full, "code 23: .*local_content/closed.*Permission denied", changes)
 
 
 # --- F15: copies that are not what was put away
