@@ -280,9 +280,10 @@ def failure(tool: str, code: int, words: str, doing: str = "") -> BackupError:
     # What a killed process said before has nothing to do with it.
     kind = INTERNAL if code < 0 else kind_of(line)
     message = f"{doing + ': ' if doing else ''}{tool} {how}: {line}"
-    full = NO_SPACE in words
+    # Tools that are written in Go say it in small letters.
+    full = NO_SPACE.lower() in words.lower()
     if full:
-        if NO_SPACE not in message:
+        if NO_SPACE.lower() not in message.lower():
             message += f" ({NO_SPACE})"
         message += "; make room on that file system, or use another one"
     return BackupError(kind, message, {"code": code, "words": words, "no_space": full})

@@ -105,8 +105,8 @@ KINDS = (
             "AccessDenied",
             "SignatureDoesNotMatch",
             "InvalidAccessKeyId",
-            "401",
-            "403",
+            "401 Unauthorized",
+            "403 Forbidden",
         ),
     ),
     (DNS, ("no such host",)),
@@ -611,7 +611,7 @@ class Restic:
                 f"{doing}: there is no repository at {self._shown}; is its file system mounted, and was it prepared? "
                 "Nothing was copied",
             )
-        if "no matching ID" in words:
+        if "no matching ID" in words or ("failed to load snapshot" in words and any(sign in words for sign in ABSENT)):
             return BackupError(
                 INTERNAL,
                 f"{doing}: {self._shown} does not hold the snapshot that the last run left there ({line}); "

@@ -189,6 +189,13 @@ REFUSED = (
             "restic unlock",
         ),
         (1, b"Fatal: Save(<data/1>) returned error: write: no space left on device\n", "internal", "make room"),
+        (
+            1,
+            b"failed to load snapshot fdac: open /srv/backup/restic/snapshots/fdac401403: no such file or directory\n",
+            "internal",
+            "is it the right repository",
+        ),
+        (1, b"client.Head: unexpected HTTP response (403): 403 Forbidden\n", "auth", "403 Forbidden"),
         (1, b"dial tcp: lookup backup.example.org: no such host\n", "dns", "no such host"),
         (1, b"x509: certificate signed by unknown authority\n", "tls", "x509"),
         (-9, b"", "internal", "killed by signal 9"),
@@ -222,7 +229,7 @@ CHECKED = b"check snapshots, trees and blobs\nread group #1 of 2 data packs\nno 
         (0, b"check snapshots, trees and blobs\n", b"", "parse"),
         (1, b"", b"Pack ID does not match, want 2ec1, got bc92\nFatal: repository contains errors\n", "parse"),
         (1, b"", b"error: load <snapshot/598f>: invalid data returned\nFatal: repository contains errors\n", "parse"),
-        (1, b"", b"error: error loading index 12d6\nFatal: LoadIndex returned errors\n", "parse"),
+        (1, b"", b"error: error loading index 12d6403401\nFatal: LoadIndex returned errors\n", "parse"),
         (1, b"", REFUSED, "refused"),
         # Nobody looked at the data, so nobody may say that it is damaged.
         (1, b"", b"pack 1e failed to download: dial tcp: i/o timeout\nFatal: repository contains errors\n", "timeout"),
