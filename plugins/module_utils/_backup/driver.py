@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import time
 import typing as t
 from dataclasses import dataclass
@@ -100,12 +101,13 @@ def _check_link(place: str, manifest: Manifest, driver: str, wanted: Manifest) -
     for entry in part.files:
         path = os.path.join(place, entry.path)
         try:
-            size = os.stat(path, follow_symlinks=False).st_size
+            found = os.stat(path, follow_symlinks=False)
         except OSError as error:
             raise damaged(
                 f"set {wanted.id} cannot be restored: {path} of set {manifest.id}, which it needs, "
                 f"cannot be read: {error.strerror}"
             ) from error
+        size = found.st_size if stat.S_ISREG(found.st_mode) else 0
         if size != entry.bytes:
             raise damaged(
                 f"set {wanted.id} cannot be restored: {path} of set {manifest.id} has {size} bytes "

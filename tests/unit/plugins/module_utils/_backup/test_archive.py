@@ -168,14 +168,35 @@ def test_a_segment_that_is_compressed_is_read(place: pathlib.Path) -> None:
 def test_the_last_commit_is_looked_for_backwards_to_the_end_of_the_set(place: pathlib.Path) -> None:
     put(place, 2, commit(2 * MIB + 40, "2026-11-23 09:00:00.000000"))
     put(place, 3, record(3 * MIB + 300))
-    for number in (4, 5):
-        put(place, number, commit(number * MIB + 40, f"2026-11-23 1{number}:00:00.000000") if number == 4 else "")
+    put(place, 4, commit(4 * MIB + 40, "2026-11-23 14:00:00.000000"))
+    put(place, 5)
     found = opened(place)
-    walk, dummy = found.walk(pg(), LATEST)
+    walk, dummy = found.walk(pg(2, 3), LATEST)
     assert found.last_commit(walk, 3 * MIB + 256, Deadline(5)) == datetime.datetime(2026, 11, 23, 14, tzinfo=UTC)
     (place / "wal" / wal.name_of(1, 4, MIB)).write_bytes(b"#" * MIB)
     # What was committed before the set ended is no moment that can be reached.
     assert found.last_commit(walk, 3 * MIB + 256, Deadline(5)) is None
+
+
+def test_the_last_commit_may_be_on_an_older_timeline(place: pathlib.Path) -> None:
+    put(place, 3, commit(3 * MIB + 300, "2026-11-23 10:00:00.000000"))
+    (place / "wal/00000002.history").write_text(f"1\t{wal.format_lsn(4 * MIB + 99)}\tno recovery target specified\n")
+    for number in (4, 5):
+        (place / "wal" / wal.name_of(2, number, MIB)).write_bytes(b"#" * MIB)
+    found = opened(place)
+    walk, dummy = found.walk(pg(), LATEST)
+    assert walk.timelines == (1, 2)
+    assert found.last_commit(walk, 3 * MIB + 256, Deadline(5)) == datetime.datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def test_an_unfinished_segment_in_the_middle_is_not_counted_on(place: pathlib.Path) -> None:
+    put(place, 3, record(3 * MIB + 300))
+    put(place, 4, record(4 * MIB + 40), ".partial")
+    put(place, 5, record(5 * MIB + 40))
+    found = opened(place)
+    walk, dummy = found.walk(pg(), LATEST)
+    assert walk.holes and walk.partial == wal.name_of(1, 4, MIB)
+    assert found.last_record(walk, 3 * MIB + 256, Deadline(5)) == 3 * MIB + 300
 
 
 @pytest.mark.parametrize(
@@ -197,7 +218,7 @@ def test_an_abort_is_no_commit() -> None:
 # --- taking from it
 
 
-@pytest.mark.parametrize("folder", ["wal", 'it\'s 100% "mine" $HOME'])
+@pytest.mark.parametrize("folder", ["wal", 'it\'s 100% %f %p "mine" $HOME'])
 def test_the_restore_command_takes_what_is_there(tmp_path: pathlib.Path, folder: str) -> None:
     place, target = tmp_path / folder, tmp_path / "pg_wal"
     place.mkdir()
