@@ -501,10 +501,11 @@ def test_a_holder_that_has_ended_while_its_child_runs_is_said(store: Store) -> N
         path.write_text(json.dumps({**owner, "start_time": owner["start_time"] + 1}))
         with pytest.raises(BackupError, match="has ended, but one that it started still runs"), store.lock("x"):
             pass
-        path.write_text(json.dumps({**owner, "host": "elsewhere", "start_time": 1}))
-        with pytest.raises(BackupError, match="on elsewhere") as caught, store.lock("x"):
-            pass
-        assert "ended, but" not in caught.value.message
+        for other in ({"host": "elsewhere"}, {"boot_id": "another"}):
+            path.write_text(json.dumps({**owner, "start_time": 1, **other}))
+            with pytest.raises(BackupError, match="is held by process") as caught, store.lock("x"):
+                pass
+            assert "ended, but" not in caught.value.message
         path.write_text("junk")
         with pytest.raises(BackupError, match="held by another run, which has not said"), store.lock("x"):
             pass
@@ -1541,6 +1542,22 @@ def test_an_exclusive_lock_is_asked_for_as_a_writer_where_that_can_be(
     monkeypatch.setattr(tree, "open_below", broken)
     with pytest.raises(OSError, match="Input/output"):
         access(True)
+
+    def forbidden(*dummy: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tree, "open_below", forbidden)
+    with pytest.raises(PermissionError):
+        access(True)
+
+
+def test_the_start_of_a_process_is_told() -> None:
+    with child(lambda: None) as pid:
+        started = locks._start_time(pid)
+        assert started is not None
+        uptime = float(pathlib.Path("/proc/uptime").read_text().split()[0])
+        assert -1 < uptime - started / os.sysconf("SC_CLK_TCK") < 30
+    assert locks._start_time(pid) is None
 
 
 def test_a_lock_is_waited_for_as_long_as_asked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
