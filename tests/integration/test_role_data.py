@@ -10,6 +10,7 @@ import sys
 import typing as t
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.integration
 
@@ -236,3 +237,53 @@ def test_no_process_is_touched_where_a_homeserver_host_failed_before(tmp_path: p
     assert done.returncode != 0
     assert "hs1 failed before, so no process was touched anywhere" in said
     assert done.stdout.count("TASK [") == 2, done.stdout
+
+
+def unit(name: str, active: str, *, stale: bool = False, sub: str = "", pid: int = 0) -> dict[str, t.Any]:
+    """What matrixon_units_info says of a unit."""
+    return {"name": name, "active": active, "sub": sub, "stale": stale, "main_pid": pid, "enabled": True}
+
+
+MAIN, WORKER = "matrix-synapse.service", "matrix-synapse-worker@worker1.service"
+PROCESSES = {
+    "matrixon_profile": "synapse",
+    "inventory_hostname": "localhost",
+    "matrixon_processes": [
+        {"name": "main", "host": "localhost", "address": "10.0.0.11"},
+        {"name": "worker1", "host": "localhost", "address": "10.0.0.11", "port": 8081},
+    ],
+}
+
+
+def test_a_main_process_starts_only_where_every_other_host_says_that_it_runs_none(
+    evaluate: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    expressions = {"starts": "{{ __homeserver_starts_main | bool }}", "others": "{{ __homeserver_other_mains }}"}
+
+    def asked(active: str, *others: dict[str, t.Any]) -> tuple[bool, list[str]]:
+        answer = evaluate(
+            "homeserver",
+            expressions,
+            __homeserver_state={"units": [unit(MAIN, active), unit(WORKER, "inactive")]},
+            __homeserver_asked={"results": [{"item": f"hs{number}", **one} for number, one in enumerate(others, 2)]},
+            **PROCESSES,
+        )
+        return answer["starts"], answer["others"]
+
+    dead, alive = {"units": [unit(MAIN, "inactive")]}, {"units": [unit(MAIN, "active")]}
+    assert asked("inactive", dead, {"units": [unit(MAIN, "failed")]}) == (True, [])
+    stopping = {"units": [unit(MAIN, "deactivating")]}
+    assert asked("failed", dead, alive, stopping)[1] == ["hs3 still runs one", "hs4 still runs one"]
+    assert asked("inactive", {"unreachable": True})[1] == ["hs2 could not be asked whether it runs one"]
+    # What runs here is restarted, which makes no second one.
+    assert asked("active")[0] is False
+
+
+def test_processes_are_removed_everywhere_before_one_is_started_anywhere() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/homeserver.yml").read_text())
+    entries = [task["ansible.builtin.include_role"]["tasks_from"] for play in plays[1:] for task in play["tasks"]]
+    assert entries == ["remove", "restart"]
+    remove = plays[1]
+    # One host after the other would let the first go on to its start.
+    assert remove["any_errors_fatal"] is True and "serial" not in remove
+    assert "remove_process" not in (ROOT / "roles/homeserver/tasks/restart.yml").read_text()

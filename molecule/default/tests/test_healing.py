@@ -146,3 +146,44 @@ def test_health_is_green_and_saw_replication_and_haproxy(
         ("hs2", "units"),
     }
     assert {key: checks.get(key) for key in executed} == dict.fromkeys(executed, "ok")
+
+
+def moment(server: t.Any, host: str, word: str) -> float:
+    """When systemd last said a word about the main process of a host. All hosts here have one clock."""
+    command = "journalctl --unit matrix-synapse.service --lines 1 --output json --grep %s"
+    return int(json.loads(server(host).check_output(command, f"^{word} "))["__REALTIME_TIMESTAMP"]) / 1e6
+
+
+def test_a_main_process_that_moves_stops_on_its_old_host_before_it_starts_on_the_new(
+    server: t.Any, playbook: t.Any, variables: dict, people: t.Any, room: str
+) -> None:
+    def runs(host: str) -> str:
+        return server(host).run("systemctl is-active matrix-synapse.service").stdout.strip()
+
+    moved = [
+        {"name": "main", "host": "hs2", "address": "172.30.10.22"} if process["name"] == "main" else process
+        for process in variables["matrixon_processes"]
+    ]
+    asked = ("-e", json.dumps({"matrixon_processes": moved}))
+    try:
+        # The old host is not visited, so its process cannot be stopped.
+        run = playbook("homeserver", "--limit", "hs2", *asked)
+        assert run.code == 2 and "hs1 still runs one" in " ".join(run.output.split()), run.output
+        assert (runs("hs1"), runs("hs2")) == ("active", "inactive")
+        # Not after a reboot either.
+        assert server("hs2").run("systemctl is-enabled matrix-synapse.service").stdout.strip() == "disabled"
+
+        run = playbook("site", *asked)
+        assert run.code == 0, run.output
+        assert (runs("hs1"), runs("hs2")) == ("inactive", "active")
+        assert moment(server, "hs1", "Stopped") < moment(server, "hs2", "Starting")
+        alice, bob = people
+        body = {"msgtype": "m.text", "body": "moved"}
+        event = alice.client.send(alice.token, room, f"moved{time.monotonic_ns()}", body)
+        assert bob.call("GET", f"v3/rooms/{room}/event/{event}")["content"] == body
+    finally:
+        run = playbook("site")
+    assert run.code == 0, run.output
+    assert (runs("hs1"), runs("hs2")) == ("active", "inactive")
+    assert moment(server, "hs2", "Stopped") < moment(server, "hs1", "Starting")
+    assert playbook("site").changed == set()
