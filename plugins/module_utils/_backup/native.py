@@ -116,6 +116,7 @@ class Native:
         with self._server.session(Deadline(QUESTIONS)) as session:
             running = cluster.look(session)
             identifier = session.value("SELECT system_identifier FROM pg_control_system()")
+            timeline = int(session.value("SELECT timeline_id FROM pg_control_checkpoint()"))
         if running.major < FIRST_INCREMENTAL:
             return f"PostgreSQL {running.major} has no incremental backups; they came with {FIRST_INCREMENTAL}"
         if not running.summarize_wal:
@@ -124,6 +125,8 @@ class Native:
             return f"set {parent.id} was not made by the driver {self.name}"
         if parent.pg.system_identifier != identifier:
             return f"set {parent.id} is of another cluster"
+        if parent.pg.timeline != timeline:
+            return f"the server is on timeline {timeline}, and set {parent.id} is of timeline {parent.pg.timeline}"
         if not os.path.isfile(self._server_manifest(parent.id)):
             return f"set {parent.id} has no {SERVER_MANIFEST} any more"
         return None

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
+import shutil
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -41,6 +43,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
 
 AUTO = "auto"
+# What pg_basebackup says when the server refuses before it has sent anything.
+NOT_BEGUN = "could not initiate base backup"
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,16 @@ class DatabaseTaker:
     def take(self, directory: str, entries: t.Sequence[Entry], deadline: Deadline) -> Kept:
         """Copy it, and hold it against the last set: a dump of a server that lost its data is whole and no backup."""
         parent, dummy = self._choose(entries)
-        part = self._driver.backup(directory, parent, deadline)
+        notes: tuple[str, ...] = ()
+        try:
+            part = self._driver.backup(directory, parent, deadline)
+        except BackupError as error:
+            # The server alone knows whether it still has what an incremental copy needs, and it says so at the start.
+            if parent is None or self._rule.kind != AUTO or NOT_BEGUN not in error.message:
+                raise
+            shutil.rmtree(os.path.join(directory, "db"))
+            parent, notes = None, (f"whole, because the server refuses to add to the last set: {error.message}",)
+            part = self._driver.backup(directory, None, deadline)
         before = newest_with(entries, DATABASE)
         if before and before.pg and (lost := cluster.shrunk(before.pg, part.pg, self._shrink_percent)):
             raise BackupError(
@@ -192,6 +205,7 @@ class DatabaseTaker:
             pg=part.pg,
             tool_versions=part.tool_versions,
             timings=part.timings,
+            notes=notes,
         )
 
     def _choose(self, entries: t.Sequence[Entry]) -> tuple[Manifest | None, str]:

@@ -13,6 +13,7 @@ import typing as t
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 from clusters import USER, Cluster, Make, Sets, copy_of, make_owned, numbers
 
@@ -20,11 +21,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluste
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical import Logical
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import Native
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
+from lab import software
 
 
 @pytest.fixture(scope="session")
 def major() -> int:
-    """The newest PostgreSQL server that is installed."""
+    """The newest PostgreSQL server that is installed; the lab's packages bring one."""
+    software.ensure_packages()
     found = [number for number in cluster.installed() if os.path.exists(f"/usr/lib/postgresql/{number}/bin/initdb")]
     assert found, "no PostgreSQL server is installed"
     return found[0]
