@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the matrixon.ops authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role postgresql computes: settings for a machine's size, and a password's verifier."""
+"""What the role postgresql computes: settings for a machine's size, a password's verifier, and who else is primary."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_host as host
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_tuning as tuning
 
 ITERATIONS = 4096
@@ -59,9 +60,23 @@ def postgresql_verifier(password: str, user: str) -> str:
     return f"SCRAM-SHA-256${ITERATIONS}:{salt64}${stored64}:{server64}"
 
 
+def postgresql_rivals(found: dict[str, t.Any], results: list[dict[str, t.Any]]) -> list[str]:
+    """Return why a server must not be started as the primary, from what a loop over the others registered."""
+    try:
+        return host.rivals(found, {str(one["item"]): one if "data" in one else None for one in results})
+    except (KeyError, TypeError) as error:
+        raise AnsibleFilterError(
+            f"postgresql_rivals: this is not what matrixon_postgresql_info returns: {error}"
+        ) from error
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return them by name."""
-        return {"postgresql_settings": postgresql_settings, "postgresql_verifier": postgresql_verifier}
+        return {
+            "postgresql_rivals": postgresql_rivals,
+            "postgresql_settings": postgresql_settings,
+            "postgresql_verifier": postgresql_verifier,
+        }

@@ -49,9 +49,46 @@ def control_data(output: str) -> dict[str, t.Any]:
         "system_identifier": values.get("Database system identifier", ""),
         "state": values.get("Database cluster state", ""),
         "checksums": values.get("Data page checksum version", "0") != "0",
-        "timeline": int(values.get("Latest checkpoint's TimeLineID", "0")),
+        "timeline": timeline(values),
         "limits": {setting: int(values[name]) for name, setting in LIMITS.items() if name in values},
     }
+
+
+def timeline(values: dict[str, str]) -> int:
+    """Return the latest timeline that a control file knows: a promotion is noted before its first checkpoint."""
+    names = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
+    return max(int(values.get(name, "0")) for name in names)
+
+
+def rivals(own: dict[str, t.Any], others: dict[str, dict[str, t.Any] | None]) -> list[str]:
+    """Return why a server that is stopped must not be started as the primary: one sentence for each reason.
+
+    own and others are what the servers' hosts say; an other one is None if its host could not be asked.
+    """
+    found = []
+    for name, other in others.items():
+        if own["data"] != "cluster":
+            # A new cluster has nothing in common with what could not be seen.
+            if other and other["data"] == "cluster":
+                found.append(f"{name} has a cluster already, and an empty one would be made here")
+            continue
+        if other is None:
+            found.append(f"{name} could not be asked what it holds")
+            continue
+        if other["data"] != "cluster" or not _same_cluster(own, other):
+            continue
+        known, here = other["control"]["timeline"], own["control"]["timeline"]
+        if known > here:
+            what = "follows" if other["standby"] else "was promoted to"
+            found.append(f"{name} {what} timeline {known} of this cluster, and the data here ends on timeline {here}")
+        elif other["running"] and not other["standby"]:
+            found.append(f"{name} runs as a primary of this cluster")
+    return found
+
+
+def _same_cluster(own: dict[str, t.Any], other: dict[str, t.Any]) -> bool:
+    ours, theirs = own["control"]["system_identifier"], other["control"]["system_identifier"]
+    return bool(ours) and ours == theirs
 
 
 def setting(content: str, name: str) -> str:

@@ -123,6 +123,11 @@ standby:
   type: bool
   returned: always
   sample: false
+running:
+  description: Whether a server runs on the data.
+  type: bool
+  returned: always
+  sample: true
 control:
   description: System identifier, state, checksums, timeline and limits out of the control file.
   type: dict
@@ -192,6 +197,18 @@ def data_state(module: AnsibleModule, directory: str, major: int, tools: str) ->
     return ("cluster", found) if code == 0 and found["system_identifier"] else ("broken", nothing)
 
 
+def running(directory: str, proc: str = "/proc") -> bool:
+    """Say whether the process that the data directory names is there, and is a server on this data."""
+    pid = content(os.path.join(directory, "postmaster.pid")).partition("\n")[0].strip()
+    if not pid.isdigit() or content(f"{proc}/{pid}/comm").strip() != "postgres":
+        return False
+    try:
+        return os.path.samefile(f"{proc}/{pid}/cwd", directory)
+    except OSError:
+        # Its number cannot be another process's without the name being, too: that is likely enough.
+        return True
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -247,6 +264,7 @@ def main() -> None:
         other_clusters=others,
         data_directory=directory,
         data=data,
+        running=running(directory),
         standby=os.path.exists(f"{directory}/standby.signal"),
         control=control,
         unreadable=unreadable,

@@ -125,3 +125,37 @@ def test_what_the_server_could_not_start_with_does_not_stay(
     assert sql("db1", "SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL") == "0"
     assert sql("db1", "SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"
     assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)
+
+
+def test_an_old_primary_is_not_started_beside_a_promoted_standby(
+    server: t.Any, sql: t.Any, playbook: t.Any, until: t.Any
+) -> None:
+    unit = "postgresql@17-main.service"
+
+    def runs(name: str) -> bool:
+        return server(name).run("systemctl is-active --quiet %s", unit).rc == 0
+
+    assert server("db1").run("systemctl stop %s", unit).rc == 0
+    try:
+        # A host that is cut off may be the one that was promoted.
+        run = playbook("postgresql", "--limit", "db1", "-e", '{"postgresql_peers": ["nowhere"]}')
+        assert run.code == 2 and "nowhere could not be asked" in " ".join(run.output.split()), run.output
+        assert not runs("db1")
+
+        assert server("db2").run("pg_ctlcluster 17 main promote").rc == 0
+        assert until(lambda: sql("db2", "SELECT pg_is_in_recovery()") == "f", 30)
+        run = playbook("postgresql", "--limit", "db1")
+        assert run.code == 2 and "db2 was promoted to timeline" in " ".join(run.output.split()), run.output
+        assert not runs("db1")
+        # Nor beside one that is stopped.
+        assert server("db2").run("systemctl stop %s", unit).rc == 0
+        run = playbook("postgresql", "--limit", "db1")
+        assert run.code == 2 and "db2 was promoted to timeline" in " ".join(run.output.split()), run.output
+        assert not runs("db1")
+    finally:
+        # Nothing but this test wrote to the promoted one: it becomes a standby anew.
+        server("db2").run("systemctl stop %s; pg_dropcluster --stop 17 main", unit)
+        run = playbook("site")
+    assert run.code == 0, run.output
+    assert runs("db1") and sql("db1", "SELECT pg_is_in_recovery()") == "f"
+    assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)

@@ -11,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.matrixon.ops.plugins.filter.postgresql_settings import (
+    postgresql_rivals,
     postgresql_settings,
     postgresql_verifier,
 )
@@ -47,3 +48,12 @@ def test_a_second_run_sees_the_same_verifier_and_other_logins_another() -> None:
     made = [postgresql_verifier(word, user) for word, user in (("a" * 12, "x"), ("a" * 12, "y"), ("b" * 12, "x"))]
     assert made[0] == postgresql_verifier("a" * 12, "x")
     assert len(set(made)) == 3 and len({verifier.split("$")[1] for verifier in made}) == 3
+
+
+def test_what_a_loop_registered_is_told_apart_from_what_it_could_not_ask() -> None:
+    control = {"system_identifier": "7", "timeline": 1}
+    own = {"data": "cluster", "standby": False, "running": False, "control": control}
+    results = [{"item": "db2", **own, "standby": True}, {"item": "db3", "unreachable": True}]
+    assert postgresql_rivals(own, results) == ["db3 could not be asked what it holds"]
+    with pytest.raises(AnsibleFilterError, match="not what matrixon_postgresql_info returns"):
+        postgresql_rivals(own, [{"item": "db2", "data": "cluster"}])

@@ -36,6 +36,46 @@ def test_a_control_file_is_read() -> None:
     }
 
 
+def test_a_promotion_is_seen_before_its_first_checkpoint() -> None:
+    assert host.control_data(CONTROL + "Min recovery ending loc's timeline:   4\n")["timeline"] == 4
+    assert host.control_data(CONTROL + "Min recovery ending loc's timeline:   0\n")["timeline"] == 3
+
+
+def server(timeline: int = 1, *, standby: bool = False, running: bool = True, identifier: str = "7") -> dict:
+    """What matrixon_postgresql_info says of a host with data."""
+    control = {"system_identifier": identifier, "timeline": timeline}
+    return {"data": "cluster", "standby": standby, "running": running, "control": control}
+
+
+BARE = {"data": "absent", "standby": False, "running": False, "control": host.control_data("")}
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (server(standby=True), ""),
+        (server(standby=True, running=False), ""),
+        (server(2, identifier="8"), ""),
+        (BARE, ""),
+        # A former primary, left behind by a promotion of this one.
+        (server(1, running=False), ""),
+        (server(2), "db2 was promoted to timeline 2 of this cluster, and the data here ends on timeline 1"),
+        (server(2, running=False), "db2 was promoted to timeline 2"),
+        (server(2, standby=True), "db2 follows timeline 2"),
+        (server(1), "db2 runs as a primary of this cluster"),
+        (None, "db2 could not be asked"),
+    ],
+)
+def test_a_stopped_primary_starts_only_if_no_other_server_can_be_it(other: dict | None, reason: str) -> None:
+    found = host.rivals(server(running=False), {"db2": other})
+    assert len(found) == bool(reason) and all(reason in text for text in found)
+
+
+def test_a_first_cluster_is_made_on_bare_hosts_and_beside_no_other() -> None:
+    assert host.rivals(BARE, {"db2": BARE, "db3": None}) == []
+    assert "an empty one would be made here" in host.rivals(BARE, {"db2": server(standby=True)})[0]
+
+
 def test_a_control_file_without_checksums_or_without_anything_is_told() -> None:
     assert not host.control_data(CONTROL.replace("version:           1", "version:           0"))["checksums"]
     nothing = host.control_data("pg_controldata: error: could not open file")
