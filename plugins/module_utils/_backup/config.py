@@ -323,7 +323,10 @@ class Config:
         """
         members = self.read(component, directory, identity_file, deadline)
         root = open_target(target)
-        return write(members, root)
+        try:
+            return write(members, root)
+        except OSError as error:
+            raise BackupError(INTERNAL, f"target: {target} cannot be written: {error}") from error
 
 
 def _archive(component: Component, directory: str) -> tuple[str, FileEntry]:
@@ -530,6 +533,8 @@ def unpack(plain: bytes) -> list[Member]:
         if source.text("schema") != SCHEMA:
             raise ValueError(f"its schema is {source.text('schema')!r}; this version reads {SCHEMA!r}")
         members = [_member(entry) for entry in source.each("members")]
+        if len({member.name for member in members}) != len(members):
+            raise ValueError("it lists a member twice")
     except (ValueError, tarfile.TarError, EOFError) as error:
         raise damaged(f"the archive of the configuration: {error}") from error
     if len(members) != len(infos) - 1:

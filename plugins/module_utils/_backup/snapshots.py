@@ -48,7 +48,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import 
     Source,
     Verified,
     check_room,
-    close_target,
     digest_of,
     moment,
     open_target,
@@ -482,7 +481,6 @@ class Snapshots:
                 + "; ".join(problems[:5]),
                 {"damaged": problems},
             )
-        close_target(target, part.root)
         files = sum(record.startswith(b"f") for record in expected.values())
         return Restored(files, _size(expected))
 

@@ -219,7 +219,8 @@ def test_an_archive_for_fewer_recipients_is_found(keys, etc, directory, tmp_path
 
 def test_another_archive_in_its_place_is_found(keys, etc, directory, tmp_path):
     part = made(keys, etc, directory)
-    (etc / "homeserver.yaml").write_text("server_name: evil.example\n")
+    # Of the same length, and planted by somebody who knows the public keys and can write the manifest's file list.
+    (etc / "homeserver.yaml").write_text("server_name: example.com\n" * 5000)
     other = tmp_path / "other"
     other.mkdir()
     planted = made(keys, etc, other)

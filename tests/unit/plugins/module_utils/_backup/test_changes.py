@@ -55,7 +55,9 @@ def test_rows_of_thumbnails():
     ]
 
 
-@pytest.mark.parametrize("media_id", ["../../etc/passwd", "ab..", "ab/.x", "abcd", "", "a\0cdef", "abcd../x"])
+@pytest.mark.parametrize(
+    "media_id", ["../../etc/passwd", "ab..cdef", "..abcdef", "ab..", "ab/.x", "abcd", "", "a\0cdef", "abcd../x"]
+)
 def test_a_row_that_would_lead_elsewhere_is_refused(media_id):
     with pytest.raises(BackupError, match="a row of the media tables gives") as caught:
         changes.paths_of([row(media_id)], MEDIA)

@@ -208,6 +208,11 @@ def test_an_archive_that_is_cut_off_or_none():
         assert caught.value.kind == "parse"
 
 
+def test_a_member_twice_is_refused():
+    with pytest.raises(BackupError, match="lists a member twice"):
+        config.unpack(config.pack([member(), member()]))
+
+
 def test_a_member_too_many_is_found():
     buffer = io.BytesIO(config.pack([member()]))
     with tarfile.open(fileobj=buffer, mode="a") as archive:
