@@ -251,7 +251,7 @@ class _Run:
         if "\\" in query.sql:
             raise BackupError(INTERNAL, f"query {query.name}: {query.sql!r} has a backslash, which psql would take")
         with client.session(self._deadline, query.database) as session:
-            session.execute("SET search_path TO DEFAULT; SET default_transaction_read_only = on")
+            session.execute("SET search_path TO DEFAULT")
             rows = session.rows(query.sql)
         return judge_query(query, rows)
 

@@ -39,6 +39,8 @@ CREATE TABLE event_json (event_id text PRIMARY KEY REFERENCES events, room_id te
 CREATE TABLE "it's ""odd"" one" (a int);
 CREATE UNLOGGED TABLE cache_hints (a int);
 CREATE EXTENSION pg_stat_statements;
+CREATE TABLE of_an_extension (a int);
+ALTER EXTENSION pg_stat_statements ADD TABLE of_an_extension;
 INSERT INTO cache_hints SELECT generate_series(1, 10);
 INSERT INTO "it's ""odd"" one" SELECT generate_series(1, 7);
 INSERT INTO users SELECT '@user' || i || ':example.org', md5(i::text), i FROM generate_series(1, 500) i;
