@@ -150,6 +150,16 @@ def merge(found: list[Entry], wanted: list[Entry]) -> list[Entry]:
     return [*before, *wanted, *after]
 
 
+def extend(found: list[Entry], wanted: list[Entry]) -> list[Entry]:
+    """Return the wanted rules and all that are there. Those of this module that are not wanted come last.
+
+    So an old rule that denies does not stand before a new one that allows.
+    """
+    known = {entry.text for entry in wanted}
+    old = [entry for entry in found if entry.managed and entry.text not in known]
+    return [*merge(found, wanted), *old]
+
+
 def render(current: str, wanted: list[Entry], family: str) -> str:
     """Return ufw's file with other rules in it.
 

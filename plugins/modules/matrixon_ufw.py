@@ -77,6 +77,12 @@ options:
     description: Whether rules stay that this module did not write.
     type: bool
     default: false
+  only_add:
+    description:
+      - Whether all rules stay that are there, whoever wrote them, so that nothing is closed that was open.
+      - A host without a packet filter gets one all the same, and denies what no rule allows.
+    type: bool
+    default: false
   rollback_after:
     description: Seconds after which the host takes the change back. 0 makes it last at once.
     type: int
@@ -137,7 +143,7 @@ removed:
   elements: str
   returned: with O(state=present)
 unmanaged:
-  description: Rules that stay though they are not in the list, with O(keep_unmanaged=true).
+  description: Rules that stay though they are not in the list, with O(keep_unmanaged=true) or O(only_add=true).
   type: list
   elements: str
   returned: with O(state=present)
@@ -303,7 +309,9 @@ def make_plan(host: Host, params: dict[str, t.Any]) -> Plan:
         text = read(path)
         found[family] = _ufw.parse(text)
         wanted[family] = _ufw.entries(rules, family)
-        if params["keep_unmanaged"]:
+        if params["only_add"]:
+            wanted[family] = _ufw.extend(found[family], wanted[family])
+        elif params["keep_unmanaged"]:
             wanted[family] = _ufw.merge(found[family], wanted[family])
         files[path] = _ufw.render(text, wanted[family], family)
     before = [entry.describe() for family in _ufw.FAMILIES for entry in found[family]]
@@ -336,7 +344,8 @@ def make_plan(host: Host, params: dict[str, t.Any]) -> Plan:
         for family in host.families:
             if not _ufw.is_up(saved[family], family, POLICIES["DEFAULT_INPUT_POLICY"]):
                 reasons.append(f"the kernel does not ask ufw about IPv{family}")
-            bypasses[family] = [] if params["keep_unmanaged"] else _ufw.bypasses(saved[family])
+            keep = params["keep_unmanaged"] or params["only_add"]
+            bypasses[family] = [] if keep else _ufw.bypasses(saved[family])
             if bypasses[family]:
                 reasons.append(f"rules in the kernel go past ufw: {'; '.join(bypasses[family])}")
         skeletons = {family: _ufw.digest(_ufw.skeleton(saved[family])) for family in host.families}
@@ -564,6 +573,7 @@ def main() -> None:
             "rules": {"type": "list", "elements": "dict", "options": rule_spec},
             "logging": {"type": "str", "choices": ["off", "low", "medium", "high", "full"], "default": "low"},
             "keep_unmanaged": {"type": "bool", "default": False},
+            "only_add": {"type": "bool", "default": False},
             "rollback_after": {"type": "int", "default": 0},
             "token": {"type": "str", "no_log": False},
             "timeout": {"type": "int", "default": 60},

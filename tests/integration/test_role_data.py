@@ -287,3 +287,15 @@ def test_processes_are_removed_everywhere_before_one_is_started_anywhere() -> No
     # One host after the other would let the first go on to its start.
     assert remove["any_errors_fatal"] is True and "serial" not in remove
     assert "remove_process" not in (ROOT / "roles/homeserver/tasks/restart.yml").read_text()
+
+
+def test_hosts_let_each_other_in_before_a_service_starts_and_close_when_none_needs_it() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
+    names = [play["ansible.builtin.import_playbook"].removesuffix(".yml") for play in plays]
+    assert names.count("firewall") == 2 and names[-1] == "firewall"
+    first = names.index("firewall")
+    services = {"certificates", "postgresql", "redis", "homeserver", "load_balancer"}
+    assert services == set(names[first + 1 : -1])
+    # What leaves is still reached until it is drained.
+    assert plays[first]["vars"]["firewall_only_add"] is True
+    assert "firewall_only_add" not in plays[-1]["vars"]

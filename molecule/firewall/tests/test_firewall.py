@@ -197,3 +197,20 @@ def test_a_second_run_changes_nothing(from_outside: dict, lb1: t.Any, db1: t.Any
     run = operator.play()
     assert run.code == 0 and run.count("changed") == {"lb1": 0, "db1": 0}, run.output
     assert [host.rules() for host in (lb1, db1)] == before
+
+
+def test_a_first_pass_lets_more_in_and_closes_nothing(
+    from_outside: dict, lb1: t.Any, outside: t.Any, operator: t.Any
+) -> None:
+    before = lb1.rules()
+    asked = {"firewall_public_ports": [443], "firewall_rules_extra": [{"port": "9999", "comment": "something new"}]}
+    run = operator.play("--limit", "lb1", firewall_only_add=True, **asked)
+    assert run.code == 0 and run.count("changed") == {"lb1": 1}, run.output
+    # 80 and 8448 are not wanted any more, and go when the services were looked after.
+    assert outside.opened(lb1) == [sorted([*PUBLIC, 9999])] * 2
+    run = operator.play("--limit", "lb1", firewall_only_add=True, **asked)
+    assert run.code == 0 and run.count("changed") == {"lb1": 0}, run.output
+    run = operator.play("--limit", "lb1", **asked)
+    assert run.code == 0 and outside.opened(lb1) == [[443, 9999]] * 2, run.output
+    run = operator.play("--limit", "lb1")
+    assert run.code == 0 and lb1.rules() == before, run.output

@@ -131,6 +131,19 @@ def test_rules_of_others_keep_their_places() -> None:
     assert ufw.merge(theirs, new) == [*theirs, *new]
 
 
+def test_a_first_pass_closes_nothing_and_lets_no_old_rule_stand_before_a_new_one() -> None:
+    theirs = ufw.Entry("allow tcp 1 0.0.0.0/0 any 0.0.0.0/0 in", ())
+    old, new = (
+        ufw.entries([rule(action="deny", port="80"), rule(port="443")], "4"),
+        ufw.entries([rule(port="443")], "4"),
+    )
+    found = [*old, theirs]
+    assert ufw.extend(found, new) == [*new, theirs, old[0]]
+    # Once more changes nothing.
+    assert ufw.extend(ufw.extend(found, new), new) == ufw.extend(found, new)
+    assert ufw.extend(new, new) == new
+
+
 def test_settings_are_set_once_and_those_that_say_the_same_stay() -> None:
     text = '# IPV6=yes\nIPV6=no\nDEFAULT_INPUT_POLICY="DROP"\nOTHER=1\nIPV6=maybe\n'
     found = ufw.set_options(text, {"IPV6": "yes", "DEFAULT_INPUT_POLICY": "DROP", "NEW": "x"})
