@@ -205,7 +205,7 @@ def test_a_first_pass_lets_more_in_and_closes_nothing(
     before = lb1.rules()
     asked = {"firewall_public_ports": [443], "firewall_rules_extra": [{"port": "9999", "comment": "something new"}]}
     run = operator.play("--limit", "lb1", firewall_only_add=True, **asked)
-    assert run.code == 0 and run.count("changed") == {"lb1": 1}, run.output
+    assert run.code == 0 and run.count("changed")["lb1"] > 0, run.output
     # 80 and 8448 are not wanted any more, and go when the services were looked after.
     assert outside.opened(lb1) == [sorted([*PUBLIC, 9999])] * 2
     run = operator.play("--limit", "lb1", firewall_only_add=True, **asked)
