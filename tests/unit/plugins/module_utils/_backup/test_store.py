@@ -891,8 +891,9 @@ def test_a_tree_is_digested_in_order(tmp_path: pathlib.Path) -> None:
     assert tree.digest_tree(str(tmp_path / "a"), later())[0].path == "z"
     with pytest.raises(ProbeFailure, match="reading .*: no answer within"):
         tree.digest_tree(str(tmp_path), Deadline(0))
-    with pytest.raises(BackupError, match="none cannot be read"):
+    with pytest.raises(BackupError, match="none cannot be read") as caught:
         tree.digest_tree(str(tmp_path / "none"), later())
+    assert caught.value.kind == "internal"
     real = os.scandir
 
     def broken(path: Any) -> Any:
@@ -903,9 +904,38 @@ def test_a_tree_is_digested_in_order(tmp_path: pathlib.Path) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(BackupError, match="cannot be read: Input/output"):
         patch.setattr(os, "scandir", broken)
         tree.digest_tree(str(tmp_path), later())
+    reached = os.open
+
+    def closed(path: Any, *args: Any, **more: Any) -> int:
+        if path == b"a":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return reached(path, *args, **more)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(BackupError, match="cannot be read: Permission") as caught,
+    ):
+        patch.setattr(os, "open", closed)
+        tree.digest_tree(str(tmp_path), later())
+    assert caught.value.kind == "auth"
     os.symlink("b", tmp_path / "link")
     with pytest.raises(BackupError, match="link is a symbolic link"):
         tree.digest_tree(str(tmp_path), later())
+
+
+def test_names_are_shown_in_one_line_and_in_ascii() -> None:
+    assert tree.shown("/a b/c") == "/a b/c"
+    assert tree.shown("/a\nb") == r"'/a\nb'"
+    assert tree.shown("/\u00e9") == r"'/\xe9'"
+
+
+def test_each_turn_reads_its_own_part(tmp_path: pathlib.Path) -> None:
+    fill(str(tmp_path), {"a": b"1", "b": b"2"})
+    files = tree.digest_tree(str(tmp_path), later())
+    assert tree.verify(str(tmp_path), files, later()) == tree.Verification(2, 2, 2, 2, ())
+    os.unlink(tmp_path / "a")
+    found = [tree.verify(str(tmp_path), files, later(), 2, turn).bad for turn in range(4)]
+    assert found == [("a is missing",), (), ("a is missing",), ()]
 
 
 @pytest.mark.parametrize("change", [b"more", b"", b"other"])
@@ -1391,6 +1421,22 @@ def test_a_link_that_somebody_else_made_is_refused(tmp_path: pathlib.Path) -> No
     os.lchown(link, NOT_ROOT, NOT_ROOT)
     (problem,) = open_store(tmp_path).problems()
     assert f"{link} is a symbolic link that uid {NOT_ROOT} made" in problem
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        os.chmod(parent, 0o711)
+    for name in ("elsewhere", "root"):
+        os.chown(tmp_path / name, NOT_ROOT, NOT_ROOT)
+    # The owner's own link, and root's, are as good as a directory of theirs.
+    for maker in (NOT_ROOT, 0):
+        os.lchown(link, maker, maker)
+        assert open_store(tmp_path, owner=(NOT_ROOT, NOT_ROOT)).problems() == []
+
+
+@ROOT
+def test_a_link_is_no_place_where_everybody_can_write(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "theirs/root").mkdir(parents=True)
+    os.chown(tmp_path / "theirs", NOT_ROOT, NOT_ROOT)
+    (tmp_path / "way").symlink_to("theirs")
+    assert Store(str(tmp_path / "way/root"), "fleet", "db1").problems() == []
 
 
 @ROOT
@@ -1506,6 +1552,8 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: pathlib.Path) -> None:
     assert tree.content(str(tmp_path), "a", 5) == b"12345"
     assert tree.content(str(tmp_path), "a", 4) is None
     assert tree.content(str(tmp_path), "none", 4) is None
+    with pytest.raises(OSError, match="File name too long"):
+        tree.content(str(tmp_path), "x" * 300, 4)
 
 
 def test_an_exclusive_lock_is_asked_for_as_a_writer_where_that_can_be(
