@@ -295,6 +295,29 @@ def test_listed_files_that_vanish_are_noted(store, full, repository, password_fi
     assert "1 vanished while they were read: 'local_content/gone'" in part.notes and part.chain == full.chain
 
 
+@pytest.mark.parametrize(
+    ("error", "fine"),
+    [
+        ('{"Op":"lstat","Path":"a/gone","Err":2}', True),
+        ('{"message":"incomplete metadata for a/gone: xattr.list a/gone: no such file or directory"}', True),
+        ('{"Op":"open","Path":"a/gone","Err":5}', False),
+        ('{"message":"read a/gone: input/output error"}', False),
+    ],
+)
+def test_a_file_that_vanishes_is_noted_and_one_that_cannot_be_read_is_no_success(
+    store, repository, password_file, tmp_path, error, fine
+):
+    """A real run whose end is that of one that lost a file, in the words of both generations of restic."""
+    line = f'{{"message_type":"error","error":{error},"during":"archival","item":"a/gone"}}'
+    tool = wrapper(tmp_path / "restic", "restic", after=f"case \"$*\" in *backup*) echo '{line}' >&2; code=3;; esac")
+    driver = Restic(str(repository), password_file, tool=tool)
+    if fine:
+        part = driver.backup(store.source, None, None, soon())
+        assert "1 vanished while they were read: 'a/gone'" in part.notes
+    else:
+        refused(driver, store.source, None, "could not read 1 files, so the snapshot was dropped.*'a/gone'")
+
+
 def test_files_that_come_and_go_during_a_full_run(driver, store, tmp_path):
     doomed = [store.write(f"local_content/doomed/{number}", b"x" * 200) for number in range(3000)]
     stop = threading.Event()

@@ -116,6 +116,8 @@ def test_nothing_secret_is_an_argument(said, password_file, tmp_path):
     assert runner.environment["RESTIC_REPOSITORY"].startswith("rest:https://me:hunter3@")
     assert runner.environment["RESTIC_PASSWORD_FILE"] == password_file
     assert not any("hunter" in word or "backup.example.org" in word for word in argv)
+    with pytest.raises(BackupError, match=r"is not in rest:https://\*\*\*@backup.example.org/"):
+        made.verify(PART, Share(1, 1), Deadline(10))
 
 
 def test_an_address_with_a_password_is_no_option(said, password_file):
