@@ -176,6 +176,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         "db1, db2: postgresql_max_connections: 40 is less than the 30 connections",
     ),
     "a port twice on a host": (_process(1, port=8008), "hs1: port 8008 is wanted by main (port) and worker1 (port)"),
+    "a database to be verified by nobody": (
+        _set(matrixon_database_sslmode="verify-full"),
+        "hs1, hs2: matrixon_ca_file: is empty, and with matrixon_database_sslmode verify-full",
+    ),
     "a missing secret": (_set(homeserver_form_secret=""), "hs1, hs2: homeserver_form_secret: "),
     "a default password": (
         _set(matrixon_database_owner_password="changeme-2026"),
