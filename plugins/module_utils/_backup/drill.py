@@ -478,9 +478,11 @@ def _remove_leftovers(directory: str) -> None:
     data = os.path.join(directory, DATA)
     if pid := cluster.running_on(data):
         raise BackupError(INTERNAL, f"a server with process {pid} still runs on {data}; stop it first")
-    for name in (DATA, WORK):
-        if os.path.lexists(os.path.join(directory, name)):
-            shutil.rmtree(os.path.join(directory, name))
+    for path in (data, os.path.join(directory, WORK)):
+        if os.path.islink(path):
+            raise BackupError(INTERNAL, f"{path} is a symbolic link, which no drill made; use another directory")
+        if os.path.lexists(path):
+            shutil.rmtree(path)
 
 
 def tree_bytes(path: str) -> int:

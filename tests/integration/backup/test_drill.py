@@ -277,3 +277,15 @@ def test_a_server_that_still_runs_on_what_is_left_is_not_pulled_away(
     with pytest.raises(BackupError, match=f"a server with process {server.postmaster()} still runs on"):
         drill(native(None), sets.chain(manifest), str(directory), runner, Deadline(60))
     assert server.sql("SELECT 1") == "1"
+
+
+def test_a_link_in_what_is_left_is_not_followed(
+    native: Make, sets: Sets, manifest: Manifest, runner: process.Runner, place: pathlib.Path
+) -> None:
+    directory, elsewhere = make_owned(place / "drill"), make_owned(place / "elsewhere")
+    (directory / MARKER).touch()
+    (elsewhere / "precious").touch()
+    (directory / "data").symlink_to(elsewhere)
+    with pytest.raises(BackupError, match="is a symbolic link, which no drill made"):
+        drill(native(None), sets.chain(manifest), str(directory), runner, Deadline(60))
+    assert listing(elsewhere) == ["precious"]

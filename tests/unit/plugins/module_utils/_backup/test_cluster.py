@@ -263,8 +263,9 @@ def test_a_process_in_a_data_directory_is_told_from_an_old_number(tmp_path: path
     assert cluster.running_on(str(tmp_path)) is None
     (tmp_path / "postmaster.pid").write_text(f"{os.getpid()}\n{tmp_path}\n")
     assert cluster.running_on(str(tmp_path)) is None
-    (tmp_path / "postmaster.pid").write_text("nonsense\n")
-    assert cluster.running_on(str(tmp_path)) is None
+    for text in ("nonsense\n", "", "4194305\n"):
+        (tmp_path / "postmaster.pid").write_text(text)
+        assert cluster.running_on(str(tmp_path)) is None
     before = os.getcwd()
     (tmp_path / "postmaster.pid").write_text(f"{os.getpid()}\n")
     os.chdir(tmp_path)
@@ -272,3 +273,14 @@ def test_a_process_in_a_data_directory_is_told_from_an_old_number(tmp_path: path
         assert cluster.running_on(str(tmp_path)) == os.getpid()
     finally:
         os.chdir(before)
+
+
+def test_a_process_that_may_not_be_looked_at_counts_as_running(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_paths: str) -> bool:
+        raise PermissionError
+
+    (tmp_path / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    monkeypatch.setattr(os.path, "samefile", refuse)
+    assert cluster.running_on(str(tmp_path)) == os.getpid()
