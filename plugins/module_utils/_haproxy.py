@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
+import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _net
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, Deadline, ProbeFailure
 
 MAX_ANSWER = 4 * 1024 * 1024
+# In a server's admin state: somebody told HAProxy to drain it.
+FORCED_DRAIN = 0x08
 
 
 def ask(path: str, command: str, deadline: Deadline) -> str:
@@ -36,6 +39,36 @@ def parse_info(text: str) -> dict[str, str]:
     """Return the pairs of ``show info``."""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
+
+
+def servers_state(path: str, deadline: Deadline) -> list[dict[str, str]]:
+    """Return the state of every server, as a reload carries it over."""
+    return parse_servers_state(ask(path, "show servers state", deadline))
+
+
+def parse_servers_state(text: str) -> list[dict[str, str]]:
+    """Return the rows of ``show servers state``."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    # The first line is the version of the format.
+    if len(lines) < 2 or lines[0] != "1" or not lines[1].startswith("# be_id be_name "):
+        raise ProbeFailure(PARSE, f"the runtime socket did not answer with the states of servers: {text[:60]!r}")
+    names = lines[1].lstrip("# ").split()
+    return [dict(zip(names, line.split())) for line in lines[2:]]
+
+
+def drained(rows: list[dict[str, str]], names: t.Collection[str]) -> list[str]:
+    """Return the named servers that were drained by hand, each as backend/server.
+
+    One that follows another's drain is not meant: it comes back with that one.
+    """
+    found = []
+    for row in rows:
+        admin = row.get("srv_admin_state", "")
+        if not admin.isdigit():
+            raise ProbeFailure(PARSE, f"the runtime socket gave a server no admin state: {row}")
+        if row.get("srv_name") in names and int(admin) & FORCED_DRAIN:
+            found.append(f"{row['be_name']}/{row['srv_name']}")
+    return found
 
 
 def number(row: dict[str, str], key: str) -> int | None:

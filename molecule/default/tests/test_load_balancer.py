@@ -200,3 +200,23 @@ def test_without_its_database_clients_are_told_at_once(server: t.Any, client_as:
     finally:
         assert database.run("systemctl start postgresql@17-main").rc == 0
     assert until(lambda: ask()[0] in (200, 401), 60)
+
+
+def test_a_worker_that_a_killed_run_left_drained_gets_requests_again(server: t.Any, playbook: t.Any) -> None:
+    lb1 = server("lb1")
+
+    def ask(words: str) -> str:
+        return lb1.check_output("echo %s | socat -T5 stdio UNIX-CONNECT:/run/haproxy/admin.sock", words)
+
+    def drained() -> set[str]:
+        rows = [line.split() for line in ask("show servers state").splitlines()[2:] if line]
+        return {row[1] for row in rows if row[3] == "worker2" and int(row[6]) & 8}
+
+    backends = {line.split()[1] for line in ask("show servers state").splitlines()[2:] if " worker2 " in line}
+    for backend in backends:
+        ask(f"set server {backend}/worker2 state drain")
+    assert drained() == backends and backends
+    run = playbook("load_balancer")
+    assert run.code == 0 and run.changed == {"lb1"}, run.output
+    assert drained() == set()
+    assert playbook("load_balancer").changed == set()

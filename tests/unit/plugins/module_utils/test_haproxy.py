@@ -30,6 +30,32 @@ def test_stat_is_read_as_rows() -> None:
     ]
 
 
+# The columns of HAProxy 2.6 up to the admin state. worker1 was drained, worker2 follows it, worker3 is in maintenance.
+STATES = (
+    "1\n"
+    "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight\n"
+    "3 homeserver_general 1 worker1 10.0.0.21 2 8 1\n"
+    "3 homeserver_general 2 worker2 10.0.0.22 2 16 1\n"
+    "3 homeserver_general 3 worker3 10.0.0.22 0 1 1\n"
+    "4 homeserver_sync 1 worker1 10.0.0.21 2 24 1\n"
+    "4 homeserver_sync 2 other 10.0.0.23 2 8 1\n"
+    "\n"
+)
+
+
+def test_what_somebody_drained_is_told_apart_from_what_follows_it() -> None:
+    rows = _haproxy.parse_servers_state(STATES)
+    names = ["worker1", "worker2"]
+    assert _haproxy.drained(rows, names) == ["homeserver_general/worker1", "homeserver_sync/worker1"]
+    assert _haproxy.drained(rows, []) == []
+
+
+@pytest.mark.parametrize("text", ["", "Permission denied\n", "2\n# be_id be_name srv_id\n", "1\n"])
+def test_states_that_are_none_are_a_failure_and_not_no_servers(text: str) -> None:
+    with pytest.raises(ProbeFailure, match="states of servers"):
+        _haproxy.parse_servers_state(text)
+
+
 NO_TABLES = {
     "nothing": "",
     "a refusal": "Permission denied\n",
