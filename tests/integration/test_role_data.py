@@ -279,6 +279,30 @@ def test_a_main_process_starts_only_where_every_other_host_says_that_it_runs_non
     assert asked("active")[0] is False
 
 
+def test_what_is_starting_is_waited_for_unless_its_files_are_newer(
+    evaluate: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    def plan(**main: t.Any) -> tuple[list[str], list[str]]:
+        answer = evaluate(
+            "homeserver",
+            {
+                "pending": "{{ __homeserver_pending | map(attribute='name') }}",
+                "awaited": "{{ __homeserver_starting_units }}",
+                "due": "{{ __homeserver_due | map(attribute='name') }}",
+            },
+            __homeserver_state={"units": [unit(WORKER, "failed"), unit(MAIN, **main)]},
+            **PROCESSES,
+        )
+        assert answer["due"] == [name for name in ("main", "worker1") if name != "main" or main["active"] != "active"]
+        return answer["pending"], answer["awaited"]
+
+    assert plan(active="activating", sub="start", pid=70) == (["worker1"], [MAIN])
+    assert plan(active="activating", sub="start", pid=70, stale=True) == (["main", "worker1"], [])
+    # Between two tries nothing is under way.
+    assert plan(active="activating", sub="auto-restart") == (["main", "worker1"], [])
+    assert plan(active="active", sub="running", pid=70) == (["worker1"], [])
+
+
 def test_processes_are_removed_everywhere_before_one_is_started_anywhere() -> None:
     plays = yaml.safe_load((ROOT / "playbooks/homeserver.yml").read_text())
     entries = [task["ansible.builtin.include_role"]["tasks_from"] for play in plays[1:] for task in play["tasks"]]
