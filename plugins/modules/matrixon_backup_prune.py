@@ -54,6 +54,20 @@ options:
   archive:
     description: Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
     type: path
+  media:
+    description:
+      - Where the media of the sets are. Then the snapshots go that no set names that stays. Left out, they stay.
+    type: dict
+    suboptions:
+      repository:
+        description: The driver's repository. Left out, C(media) in the store.
+        type: str
+      password_file:
+        description: File with the repository's password. Required for restic.
+        type: path
+      environment_file:
+        description: File with variables for restic.
+        type: path
 author:
   - The matrixon.ops authors (@matrixon)
 """
@@ -109,7 +123,12 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.entry import 
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(options.STORE, archive=dict(type="path"), **prune.RULES),
+        argument_spec=dict(
+            options.STORE,
+            archive=dict(type="path"),
+            media=dict(type="dict", options=options.REPOSITORY),
+            **prune.RULES,
+        ),
         supports_check_mode=True,
     )
     run_module(module, prune.run)

@@ -13,12 +13,15 @@ import typing as t
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import retention, wal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import MEDIA
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver, MediaPart
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.take import newest_with
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._net import reason
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import headline
 
 RULES: dict[str, t.Any] = {
@@ -58,10 +61,49 @@ def _run(options: shared.Options, check_mode: bool, steps: Steps, clock: Clock) 
         "removed": going,
         "decisions": [{"id": d.id, "keep": d.keep, "reasons": list(d.reasons)} for d in decisions],
     }
+    media = _media_driver(entries, options, place)
+    spare: list[str] = []
+    if media:
+        with steps.step("prune_media_plan") as note:
+            there = media.snapshots(Deadline(options["deadline"]))
+            spare = spare_snapshots(entries, going, there)
+            note.say(f"{len(spare)} of {len(there)} snapshots of the media may go", len(spare), "count")
+        if spare:
+            plan.append(f"{len(spare)} snapshots of the media go, which no set that stays names")
     if not check_mode and (going or log):
         _remove(place, going, log, steps)
+    if not check_mode and media and spare:
+        # After the sets: a set never names a snapshot that is gone.
+        with steps.step("prune_media") as note, place.lock("prune"):
+            media.forget(spare, Deadline(options["deadline"]))
+            note.say(f"forgot {len(spare)} snapshots of the media", len(spare), "count")
     steps.facts["decisions"] = values["decisions"]
-    return Outcome(report=steps.report(), changed=bool(going or log), plan=tuple(plan), values=values)
+    changed = bool(going or log or spare)
+    return Outcome(report=steps.report(), changed=changed, plan=tuple(plan), values=values)
+
+
+def _media_driver(entries: t.Sequence[Entry], options: shared.Options, place: Store) -> MediaDriver | None:
+    """Return the driver of the newest set's media, where the options say how to reach its repository."""
+    newest = newest_with(entries, MEDIA)
+    if options["media"] is None or newest is None:
+        return None
+    return shared.media_driver(newest.components[MEDIA].driver, options["media"], place)
+
+
+def spare_snapshots(entries: t.Sequence[Entry], going: t.Collection[str], there: t.Sequence[str]) -> list[str]:
+    """Return the snapshots that no set names that stays. Where a manifest cannot be read, nothing is spare."""
+    staying = [entry for entry in entries if entry.id not in going]
+    if any(entry.manifest is None for entry in staying):
+        return []
+    named = {
+        snapshot
+        for entry in staying
+        if entry.manifest and entry.manifest.media
+        for snapshot in MediaPart.from_dict(entry.manifest.media).snapshots
+    }
+    newest = max((place for place, snapshot in enumerate(there) if snapshot in named), default=0)
+    # What is newer than all of them may be of a run that makes its set right now.
+    return [snapshot for snapshot in there[:newest] if snapshot not in named]
 
 
 def _remove(place: Store, going: t.Sequence[str], log: t.Sequence[str], steps: Steps) -> None:
