@@ -243,6 +243,17 @@ def _classes(fleet: Fleet) -> t.Iterator[Problem]:
             )
 
 
+def _media(fleet: Fleet) -> t.Iterator[Problem]:
+    """See that those who serve media find each other's files."""
+    servers = [process for process in fleet.processes if "media" in (process.get("serves") or [])]
+    if len({process.get("host") for process in servers}) > 1:
+        yield Problem(
+            f"matrixon_processes: {_listed(map(_name, servers))} serve media on several hosts; that is right only if "
+            "these hosts share one media directory",
+            warning=True,
+        )
+
+
 def _ports(fleet: Fleet) -> t.Iterator[Problem]:
     users: dict[str, dict[int, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     for view in fleet.views:
@@ -357,6 +368,7 @@ RULES: tuple[t.Callable[[Fleet], t.Iterator[Problem]], ...] = (
     _processes,
     _workers,
     _classes,
+    _media,
     _ports,
     _acme,
     _addresses,

@@ -12,6 +12,8 @@ import typing as t
 import pytest
 import yaml
 
+from lab import software
+
 pytestmark = pytest.mark.integration
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -301,6 +303,66 @@ def test_what_is_starting_is_waited_for_unless_its_files_are_newer(
     # Between two tries nothing is under way.
     assert plan(active="activating", sub="auto-restart") == (["main", "worker1"], [])
     assert plan(active="active", sub="running", pid=70) == (["worker1"], [])
+
+
+# What Synapse itself makes of a process's files.
+READ = """
+import json, sys
+from synapse.config.homeserver import HomeServerConfig
+config = HomeServerConfig.load_config("", [word for path in sys.argv[1:] for word in ("-c", path)])
+names = [name for one in config.server.listeners if one.http_options for res in one.http_options.resources
+         for name in res.names]
+if config.worker.worker_app:
+    names = [name for one in config.worker.worker_listeners if one.http_options
+             for res in one.http_options.resources for name in res.names]
+media = config.media
+print(json.dumps([media.can_load_media_repo,
+                  getattr(media, "media_instance_running_background_jobs", None), sorted(set(names))]))
+"""
+
+
+@pytest.fixture
+def synapse_reads(
+    evaluate: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path
+) -> t.Callable[..., dict[str, t.Any]]:
+    """Say how Synapse understands the files that the role writes for the processes of a host."""
+
+    def call(processes: list[dict[str, t.Any]], **variables: t.Any) -> dict[str, t.Any]:
+        given = {**PROCESSES, **variables, "matrixon_processes": processes}
+        for name in ("registration_shared_secret", "macaroon_secret_key", "form_secret", "worker_replication_secret"):
+            given[f"homeserver_{name}"] = f"a secret of the test, {name}"
+        given["homeserver_signing_key"] = "ed25519 a_test bW9sZWN1bGUgZmxlZXQgc2lnbmluZyBrZXkgc2VlZCE"
+        expressions = {"files": "{{ __homeserver_configuration }}", "paths": "{{ matrixon_facts.paths }}"}
+        answer = evaluate("homeserver", expressions, homeserver_version="1.163.2", **given)
+        root = tmp_path / "config"
+        for file in answer["files"]["files"] + answer["files"]["secret_files"]:
+            path, content = root / file["path"], file["content"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for key, name in (("media_dir", "media"), ("config_dir", "config")):
+                content = content.replace(answer["paths"][key], str(tmp_path / name))
+            path.write_text(content)
+        read = {}
+        for process in processes:
+            files = [root / "homeserver.yaml", root / "secrets.yaml", root / f"workers/{process['name']}.yaml"]
+            command = [str(software.ensure_venv()), "-c", READ, *(str(file) for file in files if file.exists())]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stderr
+            read[process["name"]] = json.loads(done.stdout)
+        return read
+
+    return call
+
+
+def test_a_worker_that_serves_media_has_it_and_the_main_process_has_it_no_more(
+    synapse_reads: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    main, worker = PROCESSES["matrixon_processes"]
+    keeper = {"name": "media1", "host": "localhost", "address": "10.0.0.11", "port": 8082, "serves": ["media"]}
+    assert synapse_reads([main, worker, keeper]) == {
+        "main": [False, None, ["client", "federation", "replication"]],
+        "worker1": [False, None, ["client", "federation"]],
+        "media1": [True, "media1", ["client", "federation", "media"]],
+    }
 
 
 def test_processes_are_removed_everywhere_before_one_is_started_anywhere() -> None:

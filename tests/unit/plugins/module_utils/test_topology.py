@@ -167,6 +167,15 @@ def _view(name: str, **values: t.Any) -> t.Callable[[Inventory], None]:
     return spoil
 
 
+def test_media_on_several_hosts_is_worth_a_look() -> None:
+    fleet = Inventory()
+    fleet.processes[1]["serves"] = ["sync", "media"]
+    assert fleet.judge() == {"errors": [], "warnings": []}
+    fleet.processes[2]["serves"] = ["sync", "media"]
+    (warning,) = fleet.judge()["warnings"]
+    assert "worker1 and worker2 serve media on several hosts" in warning and not fleet.judge()["errors"]
+
+
 def _acme(challenge: str, server: str, *others: str) -> t.Callable[[Inventory], None]:
     def spoil(fleet: Inventory) -> None:
         for name in others:
