@@ -80,8 +80,6 @@ PARTIAL, REMOVING, DAMAGED, LOCK = ".partial-", ".removing-", ".damaged", ".lock
 OLDEST = (3, 1, 3)
 # "some files vanished before they could be transferred"
 VANISHED = 24
-# rsync takes no more directories to compare with than this.
-MAX_BASES = 20
 # What a file takes beyond its content, and a directory, in bytes.
 BLOCK = 4096
 # What cleaning up may take after a failure, in seconds.
@@ -303,16 +301,19 @@ class Snapshots:
         if not listed.paths:
             return replace(part, notes=tuple(notes), timings=watch.laps)
         check_room(self.place, listed.bytes + 3 * BLOCK * len(listed.paths), 3 * len(listed.paths), "the copy")
-        bases = [link.snapshot for link in (*previous.chain[:1], *previous.chain[1:][-MAX_BASES + 1 :])]
         items: list[Item] = []
         with self._new() as (snapshot, partial):
             target, window = os.path.join(partial, FILES), self._window(partial)
-            options = [*window, *(f"--compare-dest={self._path(base, FILES)}" for base in reversed(bases))]
+            # The directories of the later snapshots would cost rsync more than all the copying.
+            options = [*window, f"--compare-dest={self._path(previous.chain[0].snapshot, FILES)}"]
+            known, doubts = self._known(previous.chain[1:], deadline)
+            notes += doubts
+            wanted = [path for path in listed.paths if not _is_known(looked.root, path, known)]
 
             def copy(paths: list[bytes]) -> None:
                 items.extend(self._copy(looked.root, target, paths, options, deadline))
 
-            notes += settle(looked.root, listed.paths, copy)
+            notes += settle(looked.root, wanted, copy)
             watch.lap("copy")
             new = {item.path for item in items if item.kind in "fL" and item.done in "<>c"}
             records = _hash_all(target, sorted(new), deadline)
@@ -333,6 +334,17 @@ class Snapshots:
             notes=tuple(notes),
             timings=watch.laps,
         )
+
+    def _known(self, links: t.Sequence[Link], deadline: Deadline) -> tuple[Records, list[str]]:
+        """Return what list-driven snapshots hold, and a note about one that cannot be trusted and so is left out."""
+        known: Records = {}
+        doubts = []
+        for link in links:
+            try:
+                known.update(self._read_list(link.snapshot, link.digest, deadline))
+            except BackupError as error:
+                doubts.append(f"{error.message}; make a full run soon")
+        return known, doubts
 
     def _room_for_all(self, looked: Looked, base: str | None, deadline: Deadline) -> None:
         """Refuse before the first byte. With a base, its directories are made anew, and a twentieth may be new."""
@@ -868,6 +880,19 @@ def _moved_on(root: bytes, target: str, path: bytes, exact: bool) -> bool:
         return True
     unit = 1 if exact else 1_000_000_000
     return (mine.st_size, mine.st_mtime_ns // unit) != (theirs.st_size, theirs.st_mtime_ns // unit)
+
+
+def _is_known(root: bytes, path: bytes, known: Records) -> bool:
+    """Say whether a file is in a snapshot already, by its length and time."""
+    record = known.get(path)
+    if record is None or not record.startswith(b"f"):
+        return False
+    try:
+        info = os.lstat(os.path.join(root, path))
+    except OSError:
+        return False
+    kind, dummy, size, mtime = record.split(b" ")
+    return stat.S_ISREG(info.st_mode) and (info.st_size, info.st_mtime_ns) == (int(size), int(mtime))
 
 
 def _flock(handle: int, operation: int, otherwise: str) -> None:

@@ -144,13 +144,24 @@ def test_a_full_run_after_lists_begins_a_new_chain(driver, store, full, tmp_path
     assert restored(driver, part, tmp_path / "target") == kept(store.root)
 
 
-def test_a_long_chain_has_more_links_than_rsync_takes_bases(driver, store, full, tmp_path):
+def test_lists_that_overlap_copy_nothing_twice(driver, store, full, tmp_path):
     part, paths = full, []
-    for dummy in range(snapshots.MAX_BASES + 3):
+    for dummy in range(5):
         paths += store.paths(store.upload())
-        part = driver.backup(store.source, part, paths[-6:], soon())
-    assert len(part.chain) == snapshots.MAX_BASES + 4 and part.chain[-1].files == 2
+        part = driver.backup(store.source, part, paths, soon())
+    assert [link.files for link in part.chain[1:]] == [2] * 5
+    store.path(paths[0]).write_bytes(b"changed")
+    part = driver.backup(store.source, part, paths, soon())
+    assert part.chain[-1].files == 1
     assert restored(driver, part, tmp_path / "target") == kept(store.root)
+
+
+def test_a_link_of_the_chain_with_a_damaged_list_is_not_relied_on(driver, store, full, place, tmp_path):
+    paths = store.paths(store.upload())
+    part = driver.backup(store.source, full, paths, soon())
+    flip(place / part.snapshot / "LIST.gz", 40)
+    last = driver.backup(store.source, part, paths, soon())
+    assert last.chain[-1].files == 2 and [note for note in last.notes if "make a full run soon" in note]
 
 
 def test_all_of_a_store_can_be_kept(driver, store, tmp_path):
