@@ -305,6 +305,40 @@ def test_what_is_starting_is_waited_for_unless_its_files_are_newer(
     assert plan(active="active", sub="running", pid=70) == (["worker1"], [])
 
 
+def test_what_a_release_was_made_of_is_recorded_only_once_it_was_found_good() -> None:
+    def names(file: str) -> list[str]:
+        return [task["name"] for task in yaml.safe_load((ROOT / f"roles/homeserver/tasks/{file}.yml").read_text())]
+
+    install = names("install")
+    assert install.index("Ask the release for its version") < install.index("Record what it was made of")
+    assert install.index("Record what it was made of") < install.index("Record that the release is whole")
+    assert "Record them" in names("record_venv")
+    # Nothing else writes where the next try looks.
+    text = (ROOT / "roles/homeserver/tasks/install_venv.yml").read_text()
+    assert "{{ __homeserver_constraints }}" not in text and "pip, freeze" not in text
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_constraints_are_looked_for_in_one_place(
+    evaluate: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path, there: bool
+) -> None:
+    """The run is called where the relative path leads to a file, and a role looks for it elsewhere."""
+    file = tmp_path / "constraints.txt"
+    if there:
+        file.write_text("")
+    for name, good in (("README.md", False), (str(file), there), ("", True)):
+        answer = evaluate(
+            "homeserver",
+            {"problems": "{{ __homeserver_problems }}", "used": "{{ __homeserver_constraints_used }}"},
+            homeserver_version="1.2.3",
+            homeserver_constraints_file=name,
+            **PROCESSES,
+        )
+        found = [text for text in answer["problems"] if text.startswith("homeserver_constraints_file: ")]
+        assert (found == []) is good
+        assert ("given" in answer["used"]) is (name != "")
+
+
 # What Synapse itself makes of a process's files.
 READ = """
 import json, sys
