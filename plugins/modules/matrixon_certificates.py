@@ -358,7 +358,12 @@ class Work:
         self.requests[name] = pki.request(key, names)
 
     def from_nothing(self) -> None:
-        """Let a service start where no certificate is."""
+        """Let a service start where no certificate is.
+
+        The CA that was given is that of other certificates, such as the database's: what an ACME server
+        issued comes from its own.
+        """
+        self.authorities = []
         for item in self.options["wanted"]:
             name, names = item["name"], item["names"]
             certificate, key = self.present(name)
