@@ -318,6 +318,20 @@ def test_what_a_release_was_made_of_is_recorded_only_once_it_was_found_good() ->
     assert "{{ __homeserver_constraints }}" not in text and "pip, freeze" not in text
 
 
+def test_no_pool_is_set_where_the_database_does_not_count_it(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
+    def named(**variables: t.Any) -> str:
+        problems = evaluate(
+            "homeserver", {"found": "{{ __homeserver_problems }}"}, homeserver_version="1", **PROCESSES, **variables
+        )["found"]
+        return "".join(text.split(":")[0] for text in problems if "cp_max is not set there" in text)
+
+    pool = {"database": {"args": {"cp_max": 50}}}
+    assert named(homeserver_settings=pool) == "homeserver_settings"
+    many = named(homeserver_secret_settings=pool, homeserver_worker_settings={"worker1": pool, "worker2": {}})
+    assert many == "homeserver_secret_settings, homeserver_worker_settings"
+    assert named(homeserver_settings={"database": {"args": {"keepalives_idle": 5}}}) == ""
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_constraints_are_looked_for_in_one_place(
     evaluate: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path, there: bool
