@@ -413,6 +413,17 @@ def test_a_worker_that_serves_media_has_it_and_the_main_process_has_it_no_more(
     }
 
 
+def test_whom_synapse_asks_for_keys_is_said(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
+    def written(**variables: t.Any) -> t.Any:
+        given = {"homeserver_version": "1.163.2", **PROCESSES, **variables}
+        files = evaluate("homeserver", {"files": "{{ __homeserver_configuration.files }}"}, **given)["files"]
+        (text,) = [file["content"] for file in files if file["path"] == "homeserver.yaml"]
+        return yaml.safe_load(text)["trusted_key_servers"]
+
+    assert written() == [{"server_name": "matrix.org"}]
+    assert written(homeserver_trusted_key_servers=[]) == []
+
+
 def test_processes_are_removed_everywhere_before_one_is_started_anywhere() -> None:
     plays = yaml.safe_load((ROOT / "playbooks/homeserver.yml").read_text())
     entries = [task["ansible.builtin.include_role"]["tasks_from"] for play in plays[1:] for task in play["tasks"]]
