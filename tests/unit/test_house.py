@@ -85,6 +85,21 @@ def test_role_options_equal_its_defaults(role: str) -> None:
     assert set(options) - set(defaults) - required == set(), "options that are not required and have no default"
 
 
+@pytest.mark.parametrize("role", roles())
+def test_role_names_its_options_in_its_readme(role: str) -> None:
+    directory = ROOT / "roles" / role
+    text = (directory / "README.md").read_text()
+    options = load(directory / "meta/argument_specs.yml")["argument_specs"]["main"].get("options") or {}
+
+    def named(option: str) -> bool:
+        # In a row of several, the later ones go by their endings.
+        words = option.split("_")
+        endings = ["_".join(words[place:]) for place in range(1, len(words))]
+        return f"`{option}`" in text or any(f"`{dots}_{end}`" in text for end in endings for dots in ("", "..."))
+
+    assert [option for option in options if not named(option)] == []
+
+
 @pytest.mark.parametrize("name", git_files("roles/*.yml", "playbooks/*.yml"))
 def test_failures_are_not_hidden(name: str) -> None:
     assert FORBIDDEN.findall((ROOT / name).read_text()) == []
