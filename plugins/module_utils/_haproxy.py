@@ -71,6 +71,21 @@ def drained(rows: list[dict[str, str]], names: t.Collection[str]) -> list[str]:
     return found
 
 
+def misplaced(rows: list[dict[str, str]], ports: dict[str, int]) -> list[tuple[str, str, int]]:
+    """Return the servers that have another port than is wanted: backend/server, address, port.
+
+    A reload takes the address from the configuration, and the port from the state of before.
+    """
+    return [
+        (f"{row['be_name']}/{row['srv_name']}", row["srv_addr"], ports[row["srv_name"]])
+        for row in rows
+        if row.get("srv_name") in ports
+        and row.get("srv_port", "").isdigit()
+        and row["srv_addr"] != "-"
+        and int(row["srv_port"]) != ports[row["srv_name"]]
+    ]
+
+
 def number(row: dict[str, str], key: str) -> int | None:
     """Return a numeric column, or None where HAProxy left it empty."""
     text = row.get(key) or ""

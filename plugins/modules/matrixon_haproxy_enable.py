@@ -13,6 +13,8 @@ description:
   - Asks a running HAProxy for the states of its servers, and takes those out of the drain that should get requests.
   - Whether one is ready is for HAProxy's own checks. One that does not answer gets no requests, drained or not.
   - A server in maintenance stays so, for that is what people use.
+  - It also gives a server the port that it should have. A reload that carries over the states of servers carries over
+    their ports, too, whatever the configuration says.
 attributes:
   check_mode:
     support: full
@@ -34,6 +36,10 @@ options:
     type: list
     elements: str
     required: true
+  ports:
+    description: The ports of servers by their names. Servers that are not in it keep theirs.
+    type: dict
+    default: {}
   timeout:
     description: Seconds for all of it.
     type: float
@@ -55,6 +61,12 @@ enabled:
   elements: str
   returned: always
   sample: [homeserver_general/worker1, homeserver_sync/worker1]
+moved:
+  description: The servers that had another port, each behind its backend.
+  type: list
+  elements: str
+  returned: always
+  sample: [homeserver_general/worker1]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -69,24 +81,36 @@ def main() -> None:
         argument_spec=dict(
             socket=dict(type="path", default="/run/haproxy/admin.sock"),
             servers=dict(type="list", elements="str", required=True),
+            ports=dict(type="dict", default={}),
             timeout=dict(type="float", default=10),
         ),
         supports_check_mode=True,
     )
     path, names, deadline = module.params["socket"], module.params["servers"], Deadline(module.params["timeout"])
     try:
-        found = _haproxy.drained(_haproxy.servers_state(path, deadline), names)
-        if found and not module.check_mode:
-            for server in found:
-                answer = _haproxy.ask(path, f"set server {server} state ready", deadline).strip()
-                if answer:
-                    module.fail_json(msg=f"HAProxy did not enable {server}: {answer}")
-            left = _haproxy.drained(_haproxy.servers_state(path, deadline), names)
+        ports = {name: int(port) for name, port in module.params["ports"].items()}
+    except (TypeError, ValueError):
+        module.fail_json(msg=f"ports: {module.params['ports']} are no ports; give each a number")
+    try:
+        rows = _haproxy.servers_state(path, deadline)
+        found, moved = _haproxy.drained(rows, names), _haproxy.misplaced(rows, ports)
+        if (found or moved) and not module.check_mode:
+            said = [
+                _haproxy.ask(path, command, deadline).strip()
+                for command in (
+                    *(f"set server {server} addr {address} port {port}" for server, address, port in moved),
+                    *(f"set server {server} state ready" for server in found),
+                )
+            ]
+            rows = _haproxy.servers_state(path, deadline)
+            left = [*_haproxy.drained(rows, names), *(server for server, *dummy in _haproxy.misplaced(rows, ports))]
             if left:
-                module.fail_json(msg=f"HAProxy was told to enable {', '.join(left)}, and they are drained still")
+                module.fail_json(
+                    msg=f"HAProxy was told to change {', '.join(left)} and did not: {'; '.join(filter(None, said))}"
+                )
     except ProbeFailure as failure:
         module.fail_json(msg=str(failure))
-    module.exit_json(changed=bool(found), enabled=found)
+    module.exit_json(changed=bool(found or moved), enabled=found, moved=[server for server, *dummy in moved])
 
 
 if __name__ == "__main__":

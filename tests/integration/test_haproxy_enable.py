@@ -96,6 +96,22 @@ def test_what_was_left_drained_gets_requests_again_and_nothing_else_is_touched(s
     assert (said["changed"], said["enabled"]) == (False, [])
 
 
+def test_a_server_gets_the_port_that_a_reload_would_not_give_it(socket: str) -> None:
+    def ports() -> dict[str, str]:
+        rows = _haproxy.servers_state(socket, Deadline(5))
+        return {f"{row['be_name']}/{row['srv_name']}": row["srv_port"] for row in rows}
+
+    before, wanted = ports(), {"worker1": 10, "worker2": 9}
+    moved = ["general/worker1", "sync/worker1"]
+    said = run(socket=socket, servers=[], ports=wanted, _ansible_check_mode=True)
+    assert (said["changed"], said["moved"]) == (True, moved) and ports() == before
+    said = run(socket=socket, servers=[], ports=wanted)
+    assert (said["changed"], said["moved"]) == (True, moved)
+    assert ports() == {**before, **dict.fromkeys(moved, "10")}
+    said = run(socket=socket, servers=[], ports=wanted)
+    assert (said["changed"], said["moved"]) == (False, [])
+
+
 def test_an_haproxy_that_does_not_answer_is_a_failure(tmp_path: pathlib.Path) -> None:
     said = run(socket=str(tmp_path / "none"), servers=["worker1"])
     assert said["failed"] is True and str(tmp_path / "none") in said["msg"]
