@@ -77,9 +77,11 @@ class Engine:
     ) -> tuple[str, str]:
         """Run a command and return what it printed, and what it said on standard error."""
         done = capture(self.runner, self.argv(command, *arguments, everywhere=everywhere), deadline, doing)
+        out = done.out.decode("utf-8", "surrogateescape")
         if done.code:
-            raise trouble(done.code, done.words, doing)
-        return done.out.decode("utf-8", "surrogateescape"), done.words
+            # Before it knows its configuration it logs as it likes.
+            raise trouble(done.code, done.words if done.words.strip() else out, doing)
+        return out, done.words
 
     def version(self, deadline: Deadline) -> Version:
         """Return its version, such as (2, 55, 1)."""

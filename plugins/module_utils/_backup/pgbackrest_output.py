@@ -54,6 +54,7 @@ _SIGNS = (
     (TLS, ("certificate", "TLS error", "unable to negotiate")),
     (DNS, ("unable to get address",)),
     (TIMEOUT, ("timeout", "timed out")),
+    (REFUSED, ("[HostConnectError]", "[ProtocolError]", "[ServiceError]")),
 )
 
 _VERSION = re.compile(r"pgBackRest ([0-9]+(?:\.[0-9]+)+)")
@@ -201,11 +202,15 @@ def read_info(text: str, stanza: str, repository: int) -> Stanza:
 
 def _unreachable(repository: int, message: str) -> BackupError:
     """Return the error for a repository of which info says, with code 0, that it could not be read."""
-    lines = message.splitlines()
     error = trouble(1, message, f"repository {repository} cannot be read")
-    service = _CODE_OF_SERVICE.search(message)
-    said = lines[0].rstrip(":") + (f" ({service[1]})" if service else "")
-    return BackupError(error.kind, f"repository {repository} cannot be read: {said}", error.facts)
+    said = (message.splitlines() or ["it said nothing"])[0].rstrip(":")
+    if service := _CODE_OF_SERVICE.search(message):
+        said += f" ({service[1]})"
+    kind = error.kind
+    if kind == INTERNAL and "CryptoError" in message:
+        kind = AUTH
+        said += ". The passphrase is another than that of the repository, or the repository is not encrypted"
+    return BackupError(kind, f"repository {repository} cannot be read: {said}", error.facts)
 
 
 def _backup(entry: Reader, versions: t.Mapping[int, str]) -> Backup:

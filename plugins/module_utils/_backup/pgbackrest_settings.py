@@ -150,12 +150,14 @@ def _path_problem(path: str) -> str | None:
 
 
 def _repository_problems(repository: Repository, settings: Settings) -> t.Iterator[str]:
-    if problem := _path_problem(repository.path):
+    problem = _path_problem(repository.path)
+    if problem:
         yield f"path {repository.path!r} {problem}"
     store = repository.store
     if store is None:
         for other, words in ((settings.data_directory, "data directory"), (settings.spool, "spool")):
-            if _within(repository.path, other) or _within(other, repository.path):
+            plain = not problem and not _path_problem(other)
+            if plain and (_within(repository.path, other) or _within(other, repository.path)):
                 yield f"path {repository.path} and the {words} {other} lie in each other; choose another place"
         return
     if not _BUCKET.fullmatch(store.bucket):
