@@ -166,16 +166,17 @@ def test_a_page_that_is_damaged_is_found(sets: Sets, runner: process.Runner, man
         ("SELECT name FROM users", "the answer is 500 rows with 500 values"),
         ("SELECT 1 FROM no_such_table", 'relation "no_such_table" does not exist'),
         ("DELETE FROM users RETURNING 1", "ERROR"),
-        ("SELECT 1 \\! touch /tmp/matrixon-was-run", "has a backslash, which psql would take"),
+        ("SELECT 1 \\! touch {place}/was-run", "has a backslash, which psql would take"),
     ],
 )
 def test_a_question_without_an_answer_is_critical(
-    native: Make, sets: Sets, manifest: Manifest, prove: Prove, sql: str, words: str
+    native: Make, sets: Sets, manifest: Manifest, prove: Prove, place: pathlib.Path, sql: str, words: str
 ) -> None:
-    proof = prove(native(None), sets.chain(manifest), queries=[Query("bad", "synapse", sql)])
+    query = Query("bad", "synapse", sql.format(place=place))
+    proof = prove(native(None), sets.chain(manifest), queries=[query])
     assert bad(proof).keys() == {"query_bad"}
     assert words in bad(proof)["query_bad"].message
-    assert not os.path.exists("/tmp/matrixon-was-run")
+    assert not (place / "was-run").exists()
 
 
 def test_a_set_that_is_damaged_is_critical_and_a_tool_that_is_missing_is_not(

@@ -284,7 +284,7 @@ def test_a_copy_of_a_standby_does_not_stay_one(
     with open(place / "first/postgresql.auto.conf", "a", encoding="utf-8") as file:
         file.write(
             "primary_conninfo = 'host=/nowhere'\nrecovery_target_time = '2001-01-01'\nrecovery_target = ''\n"
-            "archive_mode = on\narchive_command = 'touch /tmp/matrixon-was-archived'\n"
+            f"archive_mode = on\narchive_command = 'touch {place}/was-archived'\n"
             "shared_preload_libraries = 'no_such_library'\nsynchronous_standby_names = '*'\n"
         )
     os.remove(place / "first/recovery.signal")
@@ -297,7 +297,7 @@ def test_a_copy_of_a_standby_does_not_stay_one(
         assert ask(copy, "SHOW archive_mode") == "off"
         assert ask(copy, "SHOW listen_addresses") == ""
         copy.stop(Deadline(20))
-    assert not os.path.exists("/tmp/matrixon-was-archived")
+    assert not (place / "was-archived").exists()
 
 
 # --- increments
