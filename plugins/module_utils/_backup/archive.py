@@ -47,7 +47,8 @@ class Archive:
         """Follow the log from a set, over what the set itself holds and what the archive has."""
         names = self._listing()
         stop = wal.parse_lsn(pg.lsn_stop or "")
-        assert pg.wal_start and pg.wal_stop
+        if not (pg.wal_start and pg.wal_stop):
+            raise AssertionError
         timeline = wal.split(pg.wal_start, self._size)[0]
         own: list[str] = []
         if timeline == wal.split(pg.wal_stop, self._size)[0]:

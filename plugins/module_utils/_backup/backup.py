@@ -173,7 +173,8 @@ def _foreseen(place: Store, parts: t.Sequence[take.Part], options: shared.Option
 
 
 def _done(entry: Entry, steps: Steps, changed: bool) -> Outcome:
-    assert entry.manifest
+    if not entry.manifest:
+        raise AssertionError
     facts = shared.described(entry)
     steps.facts.update({"set": facts, "timings": entry.manifest.timings})
     return Outcome(report=steps.report(), changed=changed, values={"set": facts})

@@ -250,7 +250,8 @@ class Native:
     ) -> int:
         """Return the position that recovery to a target comes to at least, or fail where it does not come there."""
         pg = manifest.pg
-        assert pg and pg.lsn_stop
+        if not (pg and pg.lsn_stop):
+            raise AssertionError
         stop = wal.parse_lsn(pg.lsn_stop)
         hole = first_hole(walk, archive.path)
         if target.kind == LATEST:
@@ -275,7 +276,8 @@ class Native:
                     f"{hole or f'the archive {archive.path} ends'} at {wal.format_lsn(last)}",
                 )
             return wanted
-        assert target.time
+        if not target.time:
+            raise AssertionError
         ended = parse_time(str(manifest.components[DATABASE].detail.get("stopped", rfc3339(manifest.finished))))
         if target.time < ended:
             raise BackupError(

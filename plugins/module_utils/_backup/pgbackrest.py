@@ -414,7 +414,8 @@ class PgBackRest:
         """
         reach = self._reachable(chain, target, deadline)
         pg = chain[-1][1].pg
-        assert pg
+        if not pg:
+            raise AssertionError
         with kept.hold(place, pg.system_identifier, self._runner):
             data = os.path.join(place, kept.DATA)
             if kept.is_copy(data, pg.system_identifier, self._runner, cluster.programs(pg.major, "postgres"), deadline):

@@ -114,7 +114,8 @@ class RepositoryArchive(Archive):
 
     def follow(self, pg: PostgresqlFacts, timeline: int | None, deadline: Deadline) -> wal.Walk:
         """Follow the log from the start of a set. Unlike other sets, this one holds nothing of it."""
-        assert pg.wal_start and pg.lsn_stop
+        if not (pg.wal_start and pg.lsn_stop):
+            raise AssertionError
         self.listed = self._engine.log(self._archive_id, deadline)
         start = wal.split(pg.wal_start, self._size)[0]
         later = {line: path for line, path in self.listed.histories.items() if line > start and timeline != start}
@@ -153,7 +154,8 @@ class RepositoryArchive(Archive):
         """Bring a segment to a file, and hold it against the checksum in its name."""
         item = self.listed.segments[segment]
         file = wal.parse_name(item.path.rpartition("/")[2])
-        assert file
+        if not file:
+            raise AssertionError
         stages = [self._engine.argv("repo-get", f"{self._engine.log_path(self._archive_id)}/{item.path}")]
         if file.compression:
             stages.append(UNPACK[file.compression])
@@ -248,7 +250,8 @@ def reached_position(
                 f"{lacking or f'the archive {archive.path} ends'} at {wal.format_lsn(last)}",
             )
         return wanted
-    assert target.kind == TIME and target.time
+    if not (target.kind == TIME and target.time):
+        raise AssertionError
     ended = parse_time(str(manifest.components[DATABASE].detail.get("stopped", rfc3339(manifest.finished))))
     if target.time < ended:
         raise _too_early(target, manifest, rfc3339(ended))

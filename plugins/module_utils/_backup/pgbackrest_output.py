@@ -303,6 +303,8 @@ def archive_listing(items: t.Iterable[Item]) -> Listed:
 _ARCHIVE = re.compile(r"  archiveId: (\S+), total WAL checked: ([0-9]+), total valid WAL: ([0-9]+)")
 _CHECKED = re.compile(r"  backup: (\S+), status: (.+), total files checked: ([0-9]+), total valid files: ([0-9]+)")
 _COUNTS = re.compile(r"    (\S.*)")
+# What is wanted and not named is missed anyway.
+_NONE = ("  archiveId: none found", "  backup: none found")
 
 
 class Verified(t.NamedTuple):
@@ -352,7 +354,7 @@ def read_verification(text: str, stanza: str) -> Verified:
             archives[match[1]] = _grade("valid", int(match[2]), int(match[3]), "segments", why)
         elif match := _CHECKED.fullmatch(line):
             backups[match[1]] = _grade(match[2], int(match[3]), int(match[4]), "files", why)
-        elif not _COUNTS.fullmatch(line) and line != "  archiveId: none found":
+        elif not _COUNTS.fullmatch(line) and line not in _NONE:
             strange.append(f"pgBackRest says of the stanza {stanza}: {line.strip()}")
     bad = [f"backup {label} {problem}" for label, problem in backups.items() if problem]
     bad += [f"archive {archive_id} {problem}" for archive_id, problem in archives.items() if problem]

@@ -245,7 +245,8 @@ def check_backups(chain: Chain, stanza: Stanza, repository: int) -> None:
             raise damaged(f"set {wanted.id} cannot be restored: {problem}")
     labels = {str(manifest.components[DATABASE].detail["label"]) for _place, manifest in chain}
     backup = stanza.find(str(wanted.components[DATABASE].detail["label"]))
-    assert backup
+    if not backup:
+        raise AssertionError
     if strangers := sorted(set(backup.needs) - labels):
         raise damaged(
             f"set {wanted.id} cannot be restored: it needs backup {strangers[0]}, which is that of no set of its chain"

@@ -550,7 +550,8 @@ class Conversation:
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        assert child.process.stdin and child.process.stdout
+        if not (child.process.stdin and child.process.stdout):
+            raise AssertionError
         self._in, self._out = child.process.stdin.fileno(), child.process.stdout.fileno()
         os.set_blocking(self._in, False)
         self._read = b""

@@ -218,7 +218,8 @@ def _recover(
     deadline: Deadline,
 ) -> None:
     pg = manifest.pg
-    assert pg
+    if not pg:
+        raise AssertionError
     logical = manifest.kind == LOGICAL
     tools = cluster.programs(pg.major, "postgres")
     superuser = str(manifest.components[DATABASE].detail.get("superuser", "postgres"))

@@ -246,7 +246,8 @@ class Scratch:
         return control(self._runner, self._tools, self.data, deadline)
 
     def _wait_open(self, deadline: Deadline) -> None:
-        assert self._child
+        if not self._child:
+            raise AssertionError
         path = os.path.join(self.data, "postmaster.pid")
         while not self._child.ended(0.02):
             with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:

@@ -106,7 +106,8 @@ def _swap(place: Place, note: dict[str, t.Any] | None, check_mode: bool, now: da
 
 
 def _check_new(place: Place) -> None:
-    assert place.new
+    if not place.new:
+        raise AssertionError
     if os.path.islink(place.new) or not os.path.isdir(place.new):
         raise BackupError(INTERNAL, f"new: {place.new} is no directory")
     if os.path.islink(place.path):

@@ -140,7 +140,8 @@ def choose_parent(
     if len(parent.chain) >= rule.longest:
         return None, f"the chain of set {parent.id} has {len(parent.chain)} sets, and {rule.longest} are the most"
     full = next(entry.manifest for entry in usable if entry.id == parent.chain[0])
-    assert full is not None
+    if full is None:
+        raise AssertionError
     # A set from the future has the age 0: the clock has jumped, the data has not.
     age = max(0.0, (now - full.finished).total_seconds())
     if age >= rule.full_after:

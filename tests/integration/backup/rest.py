@@ -49,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             content = path.read_bytes()
             if wanted := self.headers.get("Range"):
-                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                first, dummy, last = wanted.removeprefix("bytes=").partition("-")
                 self._answer(206, content[int(first) : int(last) + 1 if last else None])
             else:
                 self._answer(200, content)

@@ -226,7 +226,7 @@ def test_killed_at_any_moment_the_next_run_cleans_up_and_succeeds(store: Store, 
 def test_a_killed_drill_leaves_nothing_that_the_next_one_cannot_clear(read_only: Store) -> None:
     read_only.made()
     run = read_only.start("matrixon_backup_drill")
-    until(lambda: (read_only.path / "scratch/data/PG_VERSION").exists())
+    until((read_only.path / "scratch/data/PG_VERSION").exists)
     run.kill()
     run.communicate(timeout=60)
     until(lambda: pids("postgres", "-D", str(read_only.path)) == [])

@@ -41,7 +41,7 @@ def test_recipients():
     assert config.recipient_problems([KEY, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@example.org"]) == []
     assert "never stored in the clear" in config.recipient_problems([])[0]
     problems = config.recipient_problems([KEY, SECRET, SECRET.lower(), "me@example.org", "age1"])
-    assert [problem.split(" is ")[0] for problem in problems] == [
+    assert [problem.partition(" is ")[0] for problem in problems] == [
         f"recipients: number {number}" for number in (2, 3, 4, 5)
     ]
     assert not any("QQPQQQ" in problem.upper() for problem in problems)

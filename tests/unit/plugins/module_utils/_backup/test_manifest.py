@@ -435,4 +435,4 @@ def test_a_backup_error_is_a_probe_failure_of_a_known_kind() -> None:
         {"a": 1},
     )
     with pytest.raises(ValueError, match="'oops' is no kind of error"):
-        BackupError("oops", "words")
+        raise BackupError("oops", "words")

@@ -260,7 +260,7 @@ def test_the_deadline_ends_all_stages() -> None:
 def test_a_tool_is_talked_with_line_by_line() -> None:
     with RUN.converse(["cat"]) as talk:
         talk.send("one\ntwo\n", Deadline(5), "talking")
-        assert [talk.line(Deadline(5), "talking") for _ in range(2)] == ["one", "two"]
+        assert [talk.line(Deadline(5), "talking") for dummy in range(2)] == ["one", "two"]
         with pytest.raises(ProbeFailure, match="talking: no answer within 0.1 s"):
             talk.line(Deadline(0.1), "talking")
 

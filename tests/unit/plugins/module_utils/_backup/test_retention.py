@@ -278,7 +278,7 @@ def series(chance: random.Random) -> list[Entry]:
     """Return a random series of sets, as a store may come to hold it."""
     entries: list[Entry] = []
     number, days = 0, chance.uniform(0, 200)
-    for _ in range(chance.randrange(0, 30)):
+    for _number in range(chance.randrange(0, 30)):
         number += chance.choice([1, 1, 1, 2, 5])
         days -= chance.choice([0.0, 0.04, 1.0, 1.0, 7.0, -0.04, -30.0]) * chance.random()
         bases = [other for other in entries if other.manifest and other.manifest.kind != "logical" and not other.damage]

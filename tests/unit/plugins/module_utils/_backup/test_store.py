@@ -1610,7 +1610,7 @@ def test_the_start_of_a_process_is_told() -> None:
 
 def test_a_lock_is_waited_for_as_long_as_asked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"")
-    first, second = (os.open(tmp_path / "a", os.O_RDWR) for _ in range(2))
+    first, second = (os.open(tmp_path / "a", os.O_RDWR) for dummy in range(2))
     now = 0.0
 
     def sleep(seconds: float) -> None:
