@@ -128,11 +128,6 @@ running:
   type: bool
   returned: always
   sample: true
-port:
-  description: The port of the server that runs on the data, 0 if none does.
-  type: int
-  returned: always
-  sample: 5432
 control:
   description: System identifier, state, checksums, timeline and limits out of the control file.
   type: dict
@@ -214,12 +209,6 @@ def running(directory: str, proc: str = "/proc") -> bool:
         return True
 
 
-def port_of(directory: str) -> int:
-    """Return the port that the running server of a data directory wrote down."""
-    lines = content(os.path.join(directory, "postmaster.pid")).splitlines()
-    return int(lines[3]) if len(lines) > 3 and lines[3].strip().isdigit() else 0
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -249,7 +238,6 @@ def main() -> None:
         and os.path.exists(f"{CONFIGURATION}/{name}/{cluster}/postgresql.conf")
     ]
     data, control = data_state(module, directory, major, tools)
-    runs = running(directory)
     unreadable = []
     if installed:
         for path in module.params["readable"]:
@@ -276,8 +264,7 @@ def main() -> None:
         other_clusters=others,
         data_directory=directory,
         data=data,
-        running=runs,
-        port=port_of(directory) if runs else 0,
+        running=running(directory),
         standby=os.path.exists(f"{directory}/standby.signal"),
         control=control,
         unreadable=unreadable,

@@ -91,7 +91,6 @@ def test_a_standby_with_fewer_cores_waits_for_nothing(evaluate: t.Callable[..., 
             matrixon_database_role="standby",
             matrixon_processes=[{"name": "main", "host": "hs1"}],
             __postgresql_found={
-                "major": 17,
                 "memory_bytes": 2**33,
                 "cores": cores,
                 "data": "cluster",
@@ -106,27 +105,6 @@ def test_a_standby_with_fewer_cores_waits_for_nothing(evaluate: t.Callable[..., 
     # Fewer connections are wanted on all servers, and the primary must have fewer first.
     settings, lowers = plan(2, max_worker_processes=8, max_connections=500)
     assert (settings["max_worker_processes"], settings["max_connections"], lowers) == ("8", "500", True)
-
-
-def test_a_server_is_asked_where_it_listens_and_a_standby_follows_its_primary_to_another_port(
-    evaluate: t.Callable[..., dict[str, t.Any]],
-) -> None:
-    def plan(running: int, wanted: int) -> tuple[int, bool]:
-        found = {"major": 17, "memory_bytes": 2**33, "cores": 2, "data": "cluster", "control": {"limits": {}}}
-        answer = evaluate(
-            "postgresql",
-            {"port": "{{ __postgresql_port }}", "after": "{{ __postgresql_after_primary | bool }}"},
-            matrixon_profile="synapse",
-            matrixon_database_role="standby",
-            matrixon_database_port=wanted,
-            __postgresql_found={**found, "port": running},
-        )
-        return int(answer["port"]), answer["after"]
-
-    assert plan(5432, 5432) == (5432, False)
-    assert plan(5432, 5433) == (5432, True)
-    # One that is stopped starts with what is wanted.
-    assert plan(0, 5433) == (5433, False)
 
 
 def test_chrony_is_judged_without_a_file_that_apparmor_would_keep_from_it(

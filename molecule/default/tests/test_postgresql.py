@@ -159,20 +159,3 @@ def test_an_old_primary_is_not_started_beside_a_promoted_standby(
     assert run.code == 0, run.output
     assert runs("db1") and sql("db1", "SELECT pg_is_in_recovery()") == "f"
     assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)
-
-
-def test_another_port_is_applied_on_the_primary_and_then_on_its_standby(server: t.Any, playbook: t.Any) -> None:
-    def seen(name: str, port: int, query: str) -> str:
-        return server(name).run("sudo -u postgres psql -p %s -X -A -t -c %s", str(port), query).stdout.strip()
-
-    state = "SELECT state FROM pg_stat_replication"
-    try:
-        for name in ("firewall", "postgresql"):
-            run = playbook(name, "--limit", "db1,db2", "-e", '{"matrixon_database_port": 5433}')
-            assert run.code == 0, run.output
-        assert seen("db1", 5433, state) == "streaming"
-        assert seen("db2", 5433, "SHOW port") == "5433"
-    finally:
-        run = playbook("site")
-    assert run.code == 0, run.output
-    assert seen("db1", 5432, state) == "streaming"
