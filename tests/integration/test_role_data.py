@@ -91,6 +91,7 @@ def test_a_standby_with_fewer_cores_waits_for_nothing(evaluate: t.Callable[..., 
             matrixon_database_role="standby",
             matrixon_processes=[{"name": "main", "host": "hs1"}],
             __postgresql_found={
+                "major": 17,
                 "memory_bytes": 2**33,
                 "cores": cores,
                 "data": "cluster",
