@@ -14,9 +14,10 @@ import json
 import os
 import typing as t
 
+from ansible_collections.matrixon.ops.plugins.module_utils import _files
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, uninterrupted
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, this_user, uninterrupted
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.scratch import control
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline, ProbeFailure
 
@@ -30,9 +31,11 @@ def hold(place: str, identifier: str, runner: Runner) -> t.Iterator[None]:
     marker = os.path.join(place, MARKER)
     if os.path.islink(place) or not os.path.lexists(marker):
         cluster.occupy(place, runner)
-        with runner.create(marker) as file:
-            file.write(json.dumps({"system_identifier": identifier}).encode() + b"\n")
-    handle = os.open(marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        user = runner.user or this_user()
+        content = json.dumps({"system_identifier": identifier}).encode() + b"\n"
+        # In one step, so that a run that is killed here leaves an empty place.
+        _files.replace(marker, content, user.uid, user.gid, 0o600)
+    handle = _open(place, marker, runner)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,6 +47,19 @@ def hold(place: str, identifier: str, runner: Runner) -> t.Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _open(place: str, marker: str, runner: Runner) -> int:
+    """Open the marker, if it and the place are nobody else's."""
+    try:
+        handle = os.open(marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise BackupError(INTERNAL, f"{marker} cannot be opened: {error.strerror}; use another place") from error
+    trusted = {0, (runner.user or this_user()).uid}
+    if not {os.stat(place).st_uid, os.fstat(handle).st_uid} <= trusted:
+        os.close(handle)
+        raise BackupError(INTERNAL, f"{place} or its {MARKER} belongs to somebody else; use another place")
+    return handle
 
 
 def _check(place: str, content: bytes, identifier: str) -> None:
