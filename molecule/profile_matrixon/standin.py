@@ -20,8 +20,6 @@ import sys
 import tomllib
 
 VERSION = "0.0.1"
-# Why it does not start, though it tells its version; empty if it does.
-FAULT = ""
 TITLE = f"matrixon stand-in {VERSION}"
 REQUIRED = [
     "server_name",
@@ -62,8 +60,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def start(path: str) -> None:
     """Serve until told to stop."""
-    if FAULT:
-        sys.exit(f"{TITLE}: {FAULT}")
     with open(path, "rb") as file:
         config = tomllib.load(file)
     settings = config.get("global", {})
