@@ -657,6 +657,45 @@ def test_another_set_of_the_same_name_does_not_mend_a_chain(store: Store) -> Non
         }
 
 
+@pytest.mark.parametrize(
+    "changes", [{"sequence": 2}, {"sequence": 9}, {"kind": "incremental", "parent": "x", "chain": ["x", "full"]}]
+)
+def test_a_set_that_cannot_have_been_the_base_breaks_the_chain(store: Store, changes: dict[str, Any]) -> None:
+    with store.lock("backup"):
+        full = make(store, "full").manifest
+        make(store, "more", full)
+    rewrite(store.set_path("full"), **changes)
+    assert store.entry("more").damage == "its chain is broken: set full is not the one that it was made on"
+    with pytest.raises(BackupError, match="set more: its chain is broken"), store.in_use("more"):
+        pass
+
+
+def test_a_base_that_can_be_read_and_is_damaged_is_no_base(store: Store) -> None:
+    with store.lock("backup"):
+        full = make(store, "full").manifest
+        make(store, "more", full)
+        fill(store.set_path("full"), {"MANIFEST.sha256": b"x"})
+        assert store.entry("full").manifest == full
+        assert store.entry("more").damage == "its chain is broken: set full is missing or damaged"
+        with (
+            pytest.raises(BackupError, match="set full is damaged: .* does not have the checksum"),
+            store.in_use("full"),
+        ):
+            pass
+        with pytest.raises(BackupError, match="set next: its chain is broken"), store.begin("next") as partial:
+            fill(partial.path, {"db/base": b""})
+            store.commit(partial, manifest(store, "next", partial.path, full))
+
+
+def test_an_own_file_may_have_two_names(store: Store) -> None:
+    with store.lock("backup"):
+        with store.begin("one") as partial:
+            fill(partial.path, {"db/base": b"1"})
+            os.link(partial.path + "/db/base", partial.path + "/db/again")
+            store.commit(partial, manifest(store, "one", partial.path))
+        assert store.entry("one").damage is None
+
+
 def test_a_set_that_others_need_is_not_removed(store: Store) -> None:
     # F20.
     with store.lock("backup"):
