@@ -234,6 +234,14 @@ class Native:
             return Reach(stop, (pg.timeline or 1,), settings)
         archive = Archive(self.archive, self._runner, cluster.programs(pg.major, "pg_waldump"), pg.segment_bytes)
         walk, names = archive.walk(pg, target)
+        if walk.trap and target.kind != LSN:
+            # A position is held against the last record before it. Nothing but a later commit ends recovery at a time.
+            raise BackupError(
+                INTERNAL,
+                f"target: {target} cannot be reached from set {manifest.id}: {first_hole(walk, archive.path)}, and "
+                f"recovery would take {walk.trap} instead, which is another history, and call it success; take another "
+                "set, name an earlier timeline or a log position before it, or immediate for the set's own end",
+            )
         settings = {
             "recovery_target_timeline": str(walk.timelines[-1]),
             "restore_command": self._restore_command(names),
