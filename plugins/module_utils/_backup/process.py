@@ -606,3 +606,37 @@ def _ready(handle: int, event: int, deadline: Deadline, doing: str) -> None:
     poller.register(handle, event)
     if not poller.poll(deadline.remaining() * 1000):
         raise deadline.failure(doing)
+
+
+# --- what a killed run left running
+
+
+def orphans(prefix: str) -> list[int]:
+    """Return the processes that were told to work on a path that begins like this, by an argument or behind its =."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+                words = os.fsdecode(file.read()).split("\0")
+                if any(word.startswith(prefix) or word.partition("=")[2].startswith(prefix) for word in words):
+                    found.append(int(name))
+    return found
+
+
+def end_orphans(prefix: str, grace: float = GRACE) -> int:
+    """End such processes, and return how many there were. Only for whoever knows that nobody else may have any.
+
+    A process that forked by itself, as pg_basebackup does for the log, is not
+    told when ours is killed outright, and holds its place on the server.
+    """
+    first = orphans(prefix)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in orphans(prefix):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        until = time.monotonic() + grace
+        while orphans(prefix) and time.monotonic() < until:
+            time.sleep(0.02)
+    if left := orphans(prefix):
+        raise BackupError(INTERNAL, f"process {left[0]} of a run that was killed works on {prefix}* and does not end")
+    return len(first)

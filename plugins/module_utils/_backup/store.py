@@ -205,6 +205,11 @@ class Store:
         """Return the directory of a set, there or not."""
         return os.path.join(self.path, "sets", check_id(set_id))
 
+    @property
+    def partial_prefix(self) -> str:
+        """Return how the paths of all sets in the making begin."""
+        return os.path.join(self.path, "sets", _PARTIAL)
+
     def partial_path(self, set_id: str) -> str:
         """Return the directory in which a set is made."""
         return os.path.join(self.path, "sets", _PARTIAL + check_id(set_id))

@@ -37,6 +37,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
     Retention,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver, MediaPart, Source
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import end_orphans
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
@@ -327,10 +328,14 @@ def take(
     with contextlib.ExitStack() as stack:
         with steps.step("backup_begin") as note:
             stack.enter_context(store.lock("backup"))
+            # Only who holds the lock makes sets, so whatever works on one now is left over.
+            ended = end_orphans(store.partial_prefix)
             swept = store.sweep()
             store.require_space(needed)
             partial = stack.enter_context(store.begin(wish.name or store.new_id()))
-            note.say(f"removed what killed runs left: {', '.join(swept)}" if swept else "the store is free")
+            said = [f"removed what killed runs left: {', '.join(swept)}"] if swept else []
+            said += [f"ended {ended} processes of theirs"] if ended else []
+            note.say("; ".join(said) or "the store is free")
         created = clock()
         entries = store.sets()
         kept: dict[str, Kept] = {}
