@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -44,42 +45,67 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
         return Outcome(report=report, failed=True, msg=headline(report))
 
 
+class Plan(t.NamedTuple):
+    """What goes and what stays, by what the store held when somebody looked."""
+
+    entries: list[Entry]
+    decisions: list[retention.Decision]
+    log: list[str]
+    media: MediaDriver | None
+    there: int
+    snapshots: list[str]
+
+    @property
+    def sets(self) -> list[str]:
+        """Return the sets that go, in an order in which none goes before one that needs it."""
+        return retention.removals(self.decisions)
+
+    @property
+    def anything(self) -> bool:
+        """Say whether there is something to remove."""
+        return bool(self.sets or self.log or self.snapshots)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Return in words what happens to every set, to the log and to the media."""
+        found = [f"set {d.id} {'stays' if d.keep else 'goes'}: {'; '.join(d.reasons)}" for d in self.decisions]
+        if self.log:
+            found.append(f"{len(self.log)} segments of the log go, which no set that stays needs")
+        if self.snapshots:
+            found.append(f"{len(self.snapshots)} snapshots of the media go, which no set that stays names")
+        return tuple(found)
+
+
 def _run(options: shared.Options, check_mode: bool, steps: Steps, clock: Clock) -> Outcome:
     with steps.step("prune_plan") as note:
         if found := shared.problems(options):
             raise BackupError(INTERNAL, "; ".join(found))
         place = shared.store(options)
-        entries = place.sets()
-        decisions = retention.plan(entries, retention.Policy(**{name: options[name] for name in RULES}), clock())
-        going = retention.removals(decisions)
-        note.say(f"{len(going)} of {len(entries)} sets may go", len(going), "count")
-    log = spare_log(entries, decisions, shared.archive(options, place))
-    plan = [f"set {d.id} {'stays' if d.keep else 'goes'}: {'; '.join(d.reasons)}" for d in decisions]
-    if log:
-        plan.append(f"{len(log)} segments of the log go, which no set that stays needs")
+        plan = _plan(options, place, clock)
+        note.say(_summary(plan), len(plan.sets), "count")
+    if plan.anything and not check_mode:
+        plan = _remove(options, place, steps, clock)
     values = {
-        "removed": going,
-        "decisions": [{"id": d.id, "keep": d.keep, "reasons": list(d.reasons)} for d in decisions],
+        "removed": plan.sets,
+        "decisions": [{"id": d.id, "keep": d.keep, "reasons": list(d.reasons)} for d in plan.decisions],
     }
-    media = _media_driver(entries, options, place)
-    spare: list[str] = []
-    if media:
-        with steps.step("prune_media_plan") as note:
-            there = media.snapshots(Deadline(options["deadline"]))
-            spare = spare_snapshots(entries, going, there)
-            note.say(f"{len(spare)} of {len(there)} snapshots of the media may go", len(spare), "count")
-        if spare:
-            plan.append(f"{len(spare)} snapshots of the media go, which no set that stays names")
-    if not check_mode and (going or log):
-        _remove(place, going, log, steps)
-    if not check_mode and media and spare:
-        # After the sets: a set never names a snapshot that is gone.
-        with steps.step("prune_media") as note, place.lock("prune"):
-            media.forget(spare, Deadline(options["deadline"]))
-            note.say(f"forgot {len(spare)} snapshots of the media", len(spare), "count")
     steps.facts["decisions"] = values["decisions"]
-    changed = bool(going or log or spare)
-    return Outcome(report=steps.report(), changed=changed, plan=tuple(plan), values=values)
+    return Outcome(report=steps.report(), changed=plan.anything, plan=plan.sentences, values=values)
+
+
+def _plan(options: shared.Options, place: Store, clock: Clock) -> Plan:
+    entries = place.sets()
+    decisions = retention.plan(entries, retention.Policy(**{name: options[name] for name in RULES}), clock())
+    log = spare_log(entries, decisions, shared.archive(options, place))
+    media = _media_driver(entries, options, place)
+    there = media.snapshots(Deadline(options["deadline"])) if media else []
+    spare = spare_snapshots(entries, retention.removals(decisions), there)
+    return Plan(entries, decisions, log, media, len(there), spare)
+
+
+def _summary(plan: Plan) -> str:
+    words = f"{len(plan.sets)} of {len(plan.entries)} sets may go"
+    return f"{words}, and {len(plan.snapshots)} of {plan.there} snapshots of the media" if plan.media else words
 
 
 def _media_driver(entries: t.Sequence[Entry], options: shared.Options, place: Store) -> MediaDriver | None:
@@ -106,19 +132,42 @@ def spare_snapshots(entries: t.Sequence[Entry], going: t.Collection[str], there:
     return [snapshot for snapshot in there[:newest] if snapshot not in named]
 
 
-def _remove(place: Store, going: t.Sequence[str], log: t.Sequence[str], steps: Steps) -> None:
-    with steps.step("prune_remove") as note:
-        size = 0
-        with place.lock("prune"):
+def _remove(options: shared.Options, place: Store, steps: Steps, clock: Clock) -> Plan:
+    """Remove what goes, and return the plan that was followed.
+
+    It is made anew under the lock: a set that appeared since the first look may
+    need what nothing needed then.
+    """
+    with contextlib.ExitStack() as stack:
+        with steps.step("prune_lock") as note:
+            stack.enter_context(place.lock("prune"))
             place.sweep()
-            for set_id in going:
-                manifest = place.entry(set_id).manifest
-                place.remove(set_id)
-                size += manifest.stored_bytes if manifest else 0
-            for path in log:
-                size += _unlink(path)
-            place.write_catalog()
-        note.say(f"removed {len(going)} sets and {len(log)} segments of the log, {human(size, 'B')}", size, "B")
+            plan = _plan(options, place, clock)
+            note.say(f"under the lock of the store, {_summary(plan)}", len(plan.sets), "count")
+        if plan.sets or plan.log:
+            with steps.step("prune_remove") as note:
+                size = _remove_sets(place, plan)
+                words = f"removed {len(plan.sets)} sets and {len(plan.log)} segments of the log"
+                note.say(f"{words}, {human(size, 'B')}", size, "B")
+        if plan.media and plan.snapshots:
+            # After the sets: a set never names a snapshot that is gone.
+            with steps.step("prune_media") as note:
+                plan.media.forget(plan.snapshots, Deadline(options["deadline"]))
+                note.say(f"forgot {len(plan.snapshots)} snapshots of the media")
+    return plan
+
+
+def _remove_sets(place: Store, plan: Plan) -> int:
+    """Remove sets and segments, and return how many bytes they had."""
+    size = 0
+    for set_id in plan.sets:
+        manifest = place.entry(set_id).manifest
+        place.remove(set_id)
+        size += manifest.stored_bytes if manifest else 0
+    for path in plan.log:
+        size += _unlink(path)
+    place.write_catalog()
+    return size
 
 
 def _unlink(path: str) -> int:
@@ -133,9 +182,7 @@ def _unlink(path: str) -> int:
     return size
 
 
-def spare_log(
-    entries: t.Sequence[Entry], decisions: t.Sequence[retention.Decision], archive: str | None
-) -> list[str]:
+def spare_log(entries: t.Sequence[Entry], decisions: t.Sequence[retention.Decision], archive: str | None) -> list[str]:
     """Return the segments of an archive that no set needs that stays; none where the archive may be of two servers."""
     if archive is None:
         return []
