@@ -28,6 +28,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.process impor
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
 
+# Below an archive: segments of branches that its server has left, a directory for each time that some were set aside.
+ASIDE = "aside"
+
 # How each compression is undone, by the suffix of its files.
 UNPACK = {"zst": ["zstd", "-dcq"], "gz": ["gzip", "-dc"], "lz4": ["lz4", "-dcq"], "xz": ["xz", "-dc"]}
 
@@ -84,10 +87,19 @@ class Archive:
         return names
 
     def _histories(self, names: list[str]) -> dict[int, str]:
+        """Return the histories of the timelines that recovery may take, by their numbers.
+
+        A timeline of which all segments were set aside is one that its server has
+        left for good; its history stays in the archive, so that no later timeline
+        gets its number.
+        """
+        files = [file for file in map(wal.parse_name, names) if file]
+        lines = {file.timeline for file in files if file.segment}
+        left = {file.timeline for file in map(wal.parse_name, set_aside(self.path)) if file} - lines
         texts = {}
         for name in names:
             file = wal.parse_name(name)
-            if file and file.kind == wal.HISTORY and not file.compression:
+            if file and file.kind == wal.HISTORY and not file.compression and file.timeline not in left:
                 with open(os.path.join(self.path, name), encoding="ascii", errors="replace") as content:
                     texts[file.timeline] = content.read()
         return texts
@@ -149,6 +161,14 @@ class Archive:
         if done.code and not done.out and "could not find" not in done.err and "invalid" not in done.err:
             raise damaged(f"{source} cannot be read: {complaint(done.err)}")
         return done.out
+
+
+def set_aside(path: str) -> dict[str, str]:
+    """Return what was set aside in an archive, name to path."""
+    found = {}
+    for folder, _folders, names in os.walk(os.path.join(path, ASIDE)):
+        found.update({name: os.path.join(folder, name) for name in names})
+    return found
 
 
 def first_hole(walk: wal.Walk, path: str) -> str | None:

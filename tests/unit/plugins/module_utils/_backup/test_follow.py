@@ -1,0 +1,90 @@
+"""Which segments of an archive a server of another history would not go on behind."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pathlib
+
+import pytest
+
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import follow, wal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import Archive, set_aside
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import Target
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner
+
+SIZE = 1024 * 1024
+NOW = datetime.datetime(2026, 11, 27, 3, 0, tzinfo=datetime.timezone.utc)
+
+
+def name(timeline: int, number: int, end: str = "") -> str:
+    return wal.name_of(timeline, number, SIZE) + end
+
+
+def history(timeline: int, *left: tuple[int, float]) -> follow.History:
+    switches = tuple(wal.Switch(line, int(segments * SIZE)) for line, segments in left)
+    return follow.History(timeline, switches, SIZE)
+
+
+FIRST = [name(1, 4), name(1, 5), name(1, 6), name(1, 7, ".partial")]
+
+
+@pytest.mark.parametrize(
+    ("names", "where", "wanted"),
+    [
+        (FIRST, history(1), []),
+        # Restored into the middle of segment 5: that is received again, on the new timeline.
+        (FIRST, history(2, (1, 5.5)), [name(1, 7, ".partial"), name(1, 6), name(1, 5)]),
+        # Exactly at the beginning of segment 6 the new timeline goes on behind 5.
+        (FIRST, history(2, (1, 6)), [name(1, 7, ".partial"), name(1, 6)]),
+        # To the end of what the archive holds: the part of a segment is received again.
+        (FIRST, history(2, (1, 7.2)), []),
+        # What stands below a segment of the server's own is in nobody's way.
+        ([*FIRST[:3], name(2, 5), name(2, 6)], history(2, (1, 5.5)), []),
+        # Taken back: the server is on timeline 1 again.
+        ([name(1, 4), name(2, 5), name(2, 6)], history(1), [name(2, 6), name(2, 5)]),
+        ([name(1, 4), name(2, 5), name(3, 6)], history(3, (1, 5.1), (2, 6.1)), []),
+        ([name(1, 4), name(2, 5), name(2, 6)], history(3, (1, 5.1), (2, 6.1)), [name(2, 6)]),
+        (["00000002.history", "000000010000000000000009.00000028.backup", "aside"], history(1), []),
+        ([name(1, 9, ".zst"), name(1, 8, ".gz")], history(2, (1, 9.5)), [name(1, 9, ".zst")]),
+    ],
+)
+def test_what_is_set_aside(names: list[str], where: follow.History, wanted: list[str]) -> None:
+    assert follow.to_set_aside(names, where) == wanted
+
+
+def test_what_comes_back() -> None:
+    aside = {name(1, 5): "a/5", name(1, 6): "a/6", name(2, 5): "b/5", name(1, 7, ".partial"): "a/7"}
+    assert follow.to_bring_back([name(1, 4)], aside, history(1)) == {
+        name(1, 5): "a/5",
+        name(1, 6): "a/6",
+        name(1, 7, ".partial"): "a/7",
+    }
+    assert follow.to_bring_back([name(1, 4)], aside, history(2, (1, 6.5))) == {name(1, 5): "a/5", name(2, 5): "b/5"}
+    assert name(1, 5) not in follow.to_bring_back([name(1, 5)], aside, history(1))
+
+
+def test_there_and_back_nothing_is_lost(tmp_path: pathlib.Path) -> None:
+    for each in FIRST:
+        (tmp_path / each).write_bytes(each.encode())
+    apart = follow.to_set_aside(os.listdir(tmp_path), history(2, (1, 5.5)))
+    follow._set_aside(str(tmp_path), apart, NOW)
+    assert sorted(os.listdir(tmp_path)) == [name(1, 4), "aside"]
+    back = follow.to_bring_back(os.listdir(tmp_path), set_aside(str(tmp_path)), history(1))
+    follow._bring_back(str(tmp_path), back)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {
+        each: each.encode() for each in FIRST
+    }
+    assert os.listdir(tmp_path / "aside") == []
+
+
+def test_a_timeline_that_was_set_aside_is_not_the_newest(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "00000002.history").write_text(f"1\t{wal.format_lsn(int(5.5 * SIZE))}\tno recovery target\n")
+    for each in (name(1, 4), name(1, 5), name(2, 5)):
+        (tmp_path / each).write_bytes(bytes(SIZE))
+    archive = Archive(str(tmp_path), Runner(), "", SIZE)
+    assert set(archive._histories(os.listdir(tmp_path))) == {2}
+    follow._set_aside(str(tmp_path), [name(2, 5)], NOW)
+    assert set(archive._histories(os.listdir(tmp_path))) == set()
+    assert "00000002.history" in os.listdir(tmp_path), "its number would be taken again"
+    assert Target.parse("latest").timeline is None
