@@ -148,7 +148,9 @@ options:
         elements: str
         default: []
       repository:
-        description: The driver's repository. Left out, C(media) in the store. For V(restic) also an address.
+        description:
+          - The driver's repository. For V(restic) also an address. Left out, the one that C(RESTIC_REPOSITORY) or
+            C(RESTIC_REPOSITORY_FILE) of O(media.environment_file) names, else C(media) in the store.
         type: str
       password_file:
         description: File with the repository's password, readable by its owner only. Required for V(restic).

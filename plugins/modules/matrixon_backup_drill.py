@@ -71,7 +71,9 @@ options:
     type: dict
     suboptions:
       repository:
-        description: The driver's repository. Left out, C(media) in the store.
+        description:
+          - The driver's repository. Left out, the one that O(media.environment_file) names, else C(media) in the
+            store.
         type: str
       password_file:
         description: File with the repository's password. Required for restic.

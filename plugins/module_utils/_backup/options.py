@@ -22,7 +22,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical impor
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import Native
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, find_user, this_user
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.restic import Restic
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.restic import Restic, names_repository
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.snapshots import Snapshots
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Entry, Store
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
@@ -140,14 +140,20 @@ def stored_driver(name: str, place: Store, how: Runner, archive_path: str | None
 
 
 def media_driver(name: str, options: Options, place: Store) -> MediaDriver:
-    """Return the media driver of that name, with the repository of the options or the store's own."""
+    """Return the media driver of that name.
+
+    Its repository is that of the options, else the one that restic's
+    environment file names, else the store's own.
+    """
     how = runner({"owner": None})
-    repository = options["repository"] or os.path.join(place.path, "media")
+    usual = os.path.join(place.path, "media")
     if name == SNAPSHOTS:
-        return Snapshots(repository, how)
+        return Snapshots(options["repository"] or usual, how)
     if name == RESTIC:
         if not options["password_file"]:
             raise BackupError(INTERNAL, "media.password_file: is missing; restic encrypts with the password in it")
+        elsewhere = names_repository(options["environment_file"])
+        repository = options["repository"] or (None if elsewhere else usual)
         return Restic(repository, options["password_file"], options["environment_file"], place.server, how)
     raise BackupError(INTERNAL, f"the media were kept by the driver {name!r}, which this version does not know")
 

@@ -86,6 +86,8 @@ CLEANING = 300.0
 OPTION = "repository"
 # Where a snapshot lies before it is laid over the ones before it.
 STAGING = b".matrixon-restore-"
+# Where the environment file may say which repository it is.
+ADDRESS, ADDRESS_FILE = ADDRESSES = ("RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")
 # These have options of their own.
 OWN = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND", "RESTIC_CACHE_DIR", "RESTIC_PROGRESS_FPS")
 
@@ -122,6 +124,31 @@ DAMAGED = ("repository contains errors", "LoadIndex returned errors")
 DAMAGE = ("error", "does not match", "does not exist", "unexpected", "failed", "not found", "too short")
 
 
+def names_repository(environment_file: str | None) -> bool:
+    """Say whether an environment file says which repository it is."""
+    if not environment_file:
+        return False
+    variables = read_environment(environment_file, "environment_file", OWN)
+    return any(variables.get(name) for name in ADDRESSES)
+
+
+def _first_line(path: str) -> str:
+    """Return the address in a file, which may hold a password."""
+    option = f"environment_file: {ADDRESS_FILE}"
+    if problem := secret_problem(path, option):
+        raise BackupError(AUTH, problem)
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            found = file.readline().strip()
+    except OSError as error:
+        raise BackupError(AUTH, f"{option}: {path} cannot be read: {error.strerror}") from error
+    if not found:
+        raise BackupError(
+            INTERNAL, f"{option}: the first line of {path} is empty; write the repository's address there"
+        )
+    return found
+
+
 class Failed(t.NamedTuple):
     """A file that restic could not keep: its path as restic shows it, why, and whether it was gone."""
 
@@ -135,9 +162,9 @@ class Restic:
 
     ``repository`` is a directory, or an address such as s3:https://host/bucket
     or rest:https://host/; None takes RESTIC_REPOSITORY of the environment
-    file. ``environment_file`` has lines such as AWS_ACCESS_KEY_ID=...; both
-    files may be readable by their owner only. ``host`` is the name that
-    snapshots carry.
+    file, or what stands in the file that its RESTIC_REPOSITORY_FILE names.
+    ``environment_file`` has lines such as AWS_ACCESS_KEY_ID=...; both files may
+    be readable by their owner only. ``host`` is the name that snapshots carry.
     """
 
     name = "restic"
@@ -180,8 +207,9 @@ class Restic:
                     f"{OPTION}: the address holds a name or a password, and options are shown; write it as "
                     "RESTIC_REPOSITORY=... into the environment file"
                 )
-            if self._repository and "RESTIC_REPOSITORY" in self._variables():
-                found.append(f"{OPTION}: the environment file sets RESTIC_REPOSITORY, too; leave one of them out")
+            named = [name for name in ADDRESSES if name in self._variables()]
+            if self._repository and named:
+                found.append(f"{OPTION}: the environment file sets {' and '.join(named)}, too; leave one of them out")
             self.version(Deadline(30))
         except BackupError as error:
             found.append(error.message)
@@ -191,12 +219,18 @@ class Restic:
         """Return the repository's address. It may hold a password."""
         if self._repository:
             return self._repository
-        found = self._variables().get("RESTIC_REPOSITORY")
-        if not found:
+        variables = self._variables()
+        named = [name for name in ADDRESSES if variables.get(name)]
+        if not named:
             raise BackupError(
-                INTERNAL, f"{OPTION}: neither the option nor RESTIC_REPOSITORY of the environment file is set"
+                INTERNAL,
+                f"{OPTION}: neither the option nor {' or '.join(ADDRESSES)} of the environment file is set",
             )
-        return found
+        if len(named) > 1:
+            raise BackupError(
+                INTERNAL, f"environment_file: it sets {' and '.join(named)}, and there is one repository; leave one out"
+            )
+        return variables[ADDRESS] if named == [ADDRESS] else _first_line(variables[ADDRESS_FILE])
 
     def _variables(self) -> dict[str, str]:
         if not self._environment_file:
@@ -583,8 +617,9 @@ class Restic:
         self, arguments: list[str], deadline: Deadline, doing: str, directory: bytes = b"/", stdin: bytes = b""
     ) -> Captured:
         environment = {
-            **self._variables(),
-            "RESTIC_REPOSITORY": self._address(),
+            # restic takes no two of them.
+            **{name: value for name, value in self._variables().items() if name != ADDRESS_FILE},
+            ADDRESS: self._address(),
             "RESTIC_PASSWORD_FILE": self._password_file,
         }
         if self._cache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -137,12 +138,56 @@ def test_options_that_cannot_be_right(said, password_file, tmp_path):
     assert driver(password_file).problems(source)[0].startswith("password_file: others")
 
 
-def test_two_addresses_are_one_too_many(said, password_file, tmp_path):
-    environment = tmp_path / "environment"
-    environment.write_text("RESTIC_REPOSITORY=s3:https://s3.example.org/media\n")
-    environment.chmod(0o600)
-    (problem,) = driver(password_file, environment_file=str(environment)).problems(None)
-    assert "leave one of them out" in problem
+def private(path, content):
+    path.write_text(content)
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", restic.ADDRESSES)
+def test_two_addresses_are_one_too_many(said, password_file, tmp_path, name):
+    environment = private(tmp_path / "environment", f"{name}=s3:https://s3.example.org/media\n")
+    (problem,) = driver(password_file, environment_file=environment).problems(None)
+    assert name in problem and "leave one of them out" in problem
+
+
+def test_two_addresses_in_the_environment_are_one_too_many(said, password_file, tmp_path):
+    environment = private(tmp_path / "environment", "RESTIC_REPOSITORY=/a\nRESTIC_REPOSITORY_FILE=/b\n")
+    (problem,) = driver(password_file, None, environment_file=environment).problems(None)
+    assert problem.startswith("environment_file: it sets RESTIC_REPOSITORY and RESTIC_REPOSITORY_FILE")
+
+
+def test_the_address_may_stand_in_a_file_of_its_own(said, password_file, tmp_path):
+    answers, asked = said
+    address = private(tmp_path / "address", "rest:https://me:hunter2@backup.example.org/\n")
+    environment = private(tmp_path / "environment", f"RESTIC_REPOSITORY_FILE={address}\n")
+    answers["snapshots"] = Captured(0, b"null", b"")
+    made = driver(password_file, None, environment_file=environment)
+    assert made.problems(None) == []
+    made.snapshots(Deadline(10))
+    runner, argv, dummy = asked[-1]
+    assert runner.environment["RESTIC_REPOSITORY"] == "rest:https://me:hunter2@backup.example.org/"
+    assert "RESTIC_REPOSITORY_FILE" not in runner.environment, "restic refuses to be told twice"
+    assert not any("hunter" in word for word in argv)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        ("s3:https://s3.example.org/media", 0o644, "others than its owner have rights"),
+        ("\ns3:https://s3.example.org/media", 0o600, "the first line of .* is empty; write the repository's address"),
+        (None, 0o600, "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_address_is_named(said, password_file, tmp_path, content, mode, words):
+    address = tmp_path / "address"
+    if content is not None:
+        address.write_text(content)
+        address.chmod(mode)
+    environment = private(tmp_path / "environment", f"RESTIC_REPOSITORY_FILE={address}\n")
+    (problem,) = driver(password_file, None, environment_file=environment).problems(None)
+    assert problem.startswith("environment_file: RESTIC_REPOSITORY_FILE: ")
+    assert re.search(words, problem)
 
 
 def test_an_old_restic_is_refused(said, password_file):
