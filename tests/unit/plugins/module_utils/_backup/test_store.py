@@ -14,6 +14,7 @@ import random
 import shutil
 import signal
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -67,6 +68,14 @@ def wall() -> Wall:
 @pytest.fixture
 def store(tmp_path: pathlib.Path, wall: Wall) -> Store:
     return open_store(tmp_path, wall)
+
+
+@pytest.fixture
+def open_place() -> Iterator[pathlib.Path]:
+    """A directory that any user can enter; pytest's own are closed to them, and stay so."""
+    with tempfile.TemporaryDirectory(prefix="matrixon-store-", dir="/var/tmp") as name:
+        os.chmod(name, 0o755)
+        yield pathlib.Path(name)
 
 
 def open_store(tmp_path: pathlib.Path, wall: Wall | None = None, **more: Any) -> Store:
@@ -241,11 +250,8 @@ def test_everything_is_for_the_owner_alone_whatever_the_umask_is(store: Store) -
 
 
 @ROOT
-def test_everything_belongs_to_the_owner(tmp_path: pathlib.Path) -> None:
-    os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents[:2]:
-        os.chmod(parent, 0o755)
-    store = open_store(tmp_path, owner=(NOT_ROOT, NOT_ROOT))
+def test_everything_belongs_to_the_owner(open_place: pathlib.Path) -> None:
+    store = open_store(open_place, owner=(NOT_ROOT, NOT_ROOT))
     with store.lock("backup"):
         make(store, "one")
         prove(store, "one")
@@ -259,11 +265,9 @@ def test_everything_belongs_to_the_owner(tmp_path: pathlib.Path) -> None:
 
 
 @ROOT
-def test_a_file_of_somebody_else_with_a_second_name_is_not_given_away(tmp_path: pathlib.Path) -> None:
-    store = open_store(tmp_path, owner=(NOT_ROOT, NOT_ROOT))
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(parent, 0o755)
-    secret = tmp_path / "secret"
+def test_a_file_of_somebody_else_with_a_second_name_is_not_given_away(open_place: pathlib.Path) -> None:
+    store = open_store(open_place, owner=(NOT_ROOT, NOT_ROOT))
+    secret = open_place / "secret"
     secret.write_bytes(b"s")
     with (
         store.lock("backup"),
@@ -1451,23 +1455,21 @@ def test_a_place_that_everybody_can_rename_is_refused(tmp_path: pathlib.Path) ->
 
 
 @ROOT
-def test_a_link_that_somebody_else_made_is_refused(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "root").mkdir()
-    link = tmp_path / "root" / "fleet"
-    link.symlink_to(tmp_path / "elsewhere")
-    assert open_store(tmp_path).problems() == []
+def test_a_link_that_somebody_else_made_is_refused(open_place: pathlib.Path) -> None:
+    (open_place / "elsewhere").mkdir()
+    (open_place / "root").mkdir()
+    link = open_place / "root" / "fleet"
+    link.symlink_to(open_place / "elsewhere")
+    assert open_store(open_place).problems() == []
     os.lchown(link, NOT_ROOT, NOT_ROOT)
-    (problem,) = open_store(tmp_path).problems()
+    (problem,) = open_store(open_place).problems()
     assert f"{link} is a symbolic link that uid {NOT_ROOT} made" in problem
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(parent, 0o711)
     for name in ("elsewhere", "root"):
-        os.chown(tmp_path / name, NOT_ROOT, NOT_ROOT)
+        os.chown(open_place / name, NOT_ROOT, NOT_ROOT)
     # The owner's own link, and root's, are as good as a directory of theirs.
     for maker in (NOT_ROOT, 0):
         os.lchown(link, maker, maker)
-        assert open_store(tmp_path, owner=(NOT_ROOT, NOT_ROOT)).problems() == []
+        assert open_store(open_place, owner=(NOT_ROOT, NOT_ROOT)).problems() == []
 
 
 @ROOT
@@ -1507,20 +1509,18 @@ def test_a_way_over_links_and_back_is_looked_at_as_what_it_is(tmp_path: pathlib.
 
 
 @ROOT
-def test_a_place_that_the_owner_cannot_enter_is_refused(tmp_path: pathlib.Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(parent, 0o711)
-    store = open_store(tmp_path, owner=(NOT_ROOT, NOT_ROOT))
+def test_a_place_that_the_owner_cannot_enter_is_refused(open_place: pathlib.Path) -> None:
+    store = open_store(open_place, owner=(NOT_ROOT, NOT_ROOT))
     assert store.problems() == []
     for mode, gid, bad in ((0o700, 0, True), (0o710, 0, True), (0o710, NOT_ROOT, False), (0o701, NOT_ROOT, True)):
-        os.chown(tmp_path, 0, gid)
-        os.chmod(tmp_path, mode)
+        os.chown(open_place, 0, gid)
+        os.chmod(open_place, mode)
         found = store.problems()
-        assert bool(found) == bad and all(f"{tmp_path} cannot be entered by uid {NOT_ROOT}" in one for one in found)
-    os.chown(tmp_path, NOT_ROOT, 0)
-    os.chmod(tmp_path, 0o600)
+        assert bool(found) == bad and all(f"{open_place} cannot be entered by uid {NOT_ROOT}" in one for one in found)
+    os.chown(open_place, NOT_ROOT, 0)
+    os.chmod(open_place, 0o600)
     assert "cannot be entered" in store.problems()[0]
-    os.chmod(tmp_path, 0o700)
+    os.chmod(open_place, 0o700)
     assert store.problems() == []
 
 
