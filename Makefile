@@ -64,8 +64,8 @@ lab-down: setup ## Stop the lab and remove what it left
 lab-status: setup ## Show what runs in the lab
 	$(LABCTL) status
 
-bench: setup ## Measure against the guide's scripts; asserts nothing
-	.venv/bin/python tests/bench
+bench: setup system ## Measure against the guide's scripts; asserts nothing: BENCH="backup --help"
+	.venv/bin/python tests/bench $(BENCH)
 
 soak: setup system ## Run the long randomised tests; repeat a run with SEED=number
 	@echo "SEED=$(SEED)"
