@@ -1,7 +1,8 @@
-"""The soak runs on the same lab as the integration tests."""
+"""The soak runs on the same lab and the same servers as the integration tests."""
 
 from __future__ import annotations
 
+from tests.integration.backup.conftest import base, major
 from tests.integration.conftest import lab
 
-__all__ = ["lab"]
+__all__ = ["base", "lab", "major"]
