@@ -393,7 +393,8 @@ options:
         type: int
   backup:
     description:
-      - The backup sets on this host.
+      - The backup sets on this host. Of each server with sets there, how old the newest complete one is, the newest one
+        that a drill has proved, and the end of the database's log in C(wal) beside the sets.
     type: dict
     suboptions:
       root:

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Private to this collection: it may change in any release.
-"""Backup sets: how old is the newest one that is complete.
+"""Backup sets: how old is the newest one that is complete, the newest one that is proven, and the end of the log.
 
 The age comes from the set's own manifest. The time of a file says when it
-was copied, not when the backup ended.
+was copied, not when the backup ended. Nothing is read but manifests, what
+drills wrote down, and the names in the archive of the log.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Verdict,
     grade,
     human_seconds,
+    skipped,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._net import reason
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
@@ -46,31 +48,32 @@ MAX_MANIFEST = 16 * 1024 * 1024
 MAX_DEPTH = 2
 # How far clocks may differ before a set from the future is not believed.
 CLOCK_TOLERANCE = 300.0
+DAY = 86400.0
 
 
 def observe(root: str, deadline: Deadline) -> Facts:
     """Return, for each server under the root, when its complete sets ended and what cannot be read."""
     try:
-        servers = list(_servers(root, MAX_DEPTH))
+        servers = list(servers_below(root, MAX_DEPTH))
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.filename == root:
             return {"servers": None}
-        raise _failure(error) from error
+        raise failure_of(error) from error
     return {"servers": {server: _sets(os.path.join(server, "sets"), deadline) for server in servers}}
 
 
-def _failure(error: OSError) -> ProbeFailure:
+def failure_of(error: OSError) -> ProbeFailure:
     kind = AUTH if isinstance(error, PermissionError) else INTERNAL
     return ProbeFailure(kind, f"{error.filename} cannot be read: {reason(error)}")
 
 
-def _servers(directory: str, depth: int) -> t.Iterator[str]:
+def servers_below(directory: str, depth: int) -> t.Iterator[str]:
     names = _directories(directory)
     if "sets" in names:
         yield directory
     elif depth:
         for name in names:
-            yield from _servers(os.path.join(directory, name), depth - 1)
+            yield from servers_below(os.path.join(directory, name), depth - 1)
 
 
 def _directories(path: str) -> list[str]:
@@ -84,7 +87,7 @@ def _sets(path: str, deadline: Deadline) -> Facts | ProbeFailure:
     try:
         names = _directories(path)
     except OSError as error:
-        return _failure(error)
+        return failure_of(error)
     for name in names:
         deadline.require(f"reading the manifests in {path}")
         try:
@@ -148,6 +151,59 @@ def _judge_server(server: str, found: Facts | ProbeFailure, now: datetime.dateti
     return verdict
 
 
+# --- what drills and the archive say
+
+
+def judge_proof(facts: Facts, limits: Limits) -> Verdict | list[Verdict]:
+    """Grade the newest proven set of each server by the age of its data."""
+    return _each(facts, lambda server, found: _judge_proven(server, found, facts["now"], limits))
+
+
+def judge_log(facts: Facts, limits: Limits) -> Verdict | list[Verdict]:
+    """Grade how old the end of each server's log is: what would be lost now."""
+    return _each(facts, lambda server, found: _judge_log(server, found["log"], facts["now"], limits))
+
+
+def _each(facts: Facts, judge: t.Callable[[str, Facts], Verdict]) -> Verdict | list[Verdict]:
+    if not facts["servers"]:
+        return skipped(f"{facts['root']} holds no backup set, which {AGE.name} judges")
+    return [
+        Verdict(UNKNOWN, found.message, target=server, error_kind=found.kind)
+        if isinstance(found, ProbeFailure)
+        else judge(server, found)
+        for server, found in facts["servers"].items()
+    ]
+
+
+def _judge_proven(server: str, found: Facts, now: datetime.datetime, limits: Limits) -> Verdict:
+    if not found["sets"]:
+        return skipped(f"{server} holds no complete backup set, which {AGE.name} judges", server)
+    if found["proven"] is None:
+        return Verdict(CRITICAL, f"none of the {found['sets']} sets in {server} was proven by a drill", target=server)
+    name, finished = found["proven"]
+    age = max(0.0, (now - finished).total_seconds())
+    message = f"the newest set in {server} that a drill proved is {name}, which ended {human_seconds(age)} ago"
+    return grade(age, limits, message, target=server)
+
+
+def _judge_log(server: str, log: Facts | ProbeFailure, now: datetime.datetime, limits: Limits) -> Verdict:
+    if isinstance(log, ProbeFailure):
+        return Verdict(UNKNOWN, log.message, target=server, error_kind=log.kind)
+    if "skipped" in log:
+        return skipped(log["skipped"], server)
+    if log["hole"]:
+        message = f"the log of set {log['set']} has a hole: {log['hole']}. What came after it cannot be restored"
+        return Verdict(CRITICAL, message, target=server, error_kind=PARSE)
+    if log["newest"] is None:
+        return Verdict(CRITICAL, f"the archive {log['path']} holds no log at all", target=server)
+    age = max(0.0, (now - log["newest"]).total_seconds())
+    message = (
+        f"{log['path']} holds the log without a hole from set {log['set']} on, and was written to "
+        f"{human_seconds(age)} ago: so much would be lost now at most"
+    )
+    return grade(age, limits, message, target=server)
+
+
 AGE = Check(
     "backup_age",
     "Age of the newest complete backup set, by the end that its manifest records",
@@ -156,7 +212,24 @@ AGE = Check(
     warning=26 * 3600,
     critical=50 * 3600,
 )
-CHECKS: tuple[Check, ...] = (AGE,)
+# The thresholds of these two are those of matrixon_backup_info.
+VERIFIED = Check(
+    "backup_verified_age",
+    "Age of the newest backup set that a drill has proved",
+    judge_proof,
+    unit="s",
+    warning=8 * DAY,
+    critical=15 * DAY,
+)
+ARCHIVE = Check(
+    "backup_archive_age",
+    "Age of the end of the database's log in the archive beside the sets, if it has no hole: what would be lost now",
+    judge_log,
+    unit="s",
+    warning=600,
+    critical=900,
+)
+CHECKS: tuple[Check, ...] = (AGE, VERIFIED, ARCHIVE)
 
 
 def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
@@ -166,6 +239,13 @@ def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
 
 
 def plan(options: dict[str, t.Any], context: Context) -> Plan:
-    """Return the one probe that reads the manifests."""
+    """Return the probe that reads when sets ended, and the one that reads what was proven and archived."""
+    # Most hosts have no sets, and there this is not worth its time.
+    from ansible_collections.matrixon.ops.plugins.module_utils._health import backup_proof
+
     root = options["root"]
-    return [Probe(root, (AGE,), functools.partial(observe, root), {"root": root, "now": context.now})]
+    given = {"root": root, "now": context.now}
+    return [
+        Probe(root, (AGE,), functools.partial(observe, root), given),
+        Probe(root, (VERIFIED, ARCHIVE), functools.partial(backup_proof.observe, root), given),
+    ]
