@@ -24,7 +24,7 @@ import re
 import shutil
 import typing as t
 
-from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, tree
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import (
     QUESTIONS,
     Chain,
@@ -168,7 +168,8 @@ class Logical:
         server = self._server
         argv = [server.tool("pg_dump"), *server.options(name), f"--format={shape.format}"]
         argv += [f"--compress={shape.compression}", f"--snapshot={snapshot}", "--no-sync"]
-        argv += [f"--lock-wait-timeout={LOCK_WAIT}", "--no-unlogged-table-data"]
+        # It tells only how the database itself is made; the rest is told when it is loaded.
+        argv += [f"--lock-wait-timeout={LOCK_WAIT}", "--no-unlogged-table-data", "--no-tablespaces"]
         doing = f"the dump of database {name}"
         if shape.format == DIRECTORY:
             server.runner.run([*argv, f"--jobs={self._jobs}", f"--file={path}"], deadline, doing=doing)
@@ -219,6 +220,7 @@ class Logical:
         needed = sum(database.bytes for database in pg.databases) + 8 * pg.segment_bytes
         cluster.require_room(directory, needed)
         place, manifest = chain[-1]
+        _require_whole(place, manifest, deadline)
         superuser = str(manifest.components[DATABASE].detail["superuser"])
         with cluster.occupied(directory, self._runner):
             argv = [os.path.join(tools, "initdb"), f"--pgdata={directory}", *initdb_options(pg, superuser)]
@@ -247,7 +249,7 @@ class Logical:
         """Load one database, as itself or into another that is there and empty."""
         detail = manifest.components[DATABASE].detail
         dump = os.path.join(place, FOLDER, str(detail["dumps"][name]))
-        argv = [client.tool("pg_restore"), "--exit-on-error", f"--format={detail['format']}"]
+        argv = [client.tool("pg_restore"), "--exit-on-error", "--no-tablespaces", f"--format={detail['format']}"]
         if into is not None:
             argv += client.options(into)
         elif name == FIRST_DATABASE:
@@ -281,6 +283,7 @@ class Logical:
                 f"set {manifest.id} is of PostgreSQL {pg.major}, and {client.server} is of {client.major}; "
                 "a dump can be loaded into its own version or a later one",
             )
+        _require_whole(place, manifest, deadline)
         with client.session(deadline) as session:
             if beside in [row["datname"] for row in session.rows("SELECT datname FROM pg_database")]:
                 raise BackupError(INTERNAL, f"{client.server} has a database {beside} already; choose another name")
@@ -293,6 +296,13 @@ class Logical:
             with uninterrupted(), client.session(Deadline(QUESTIONS)) as session:
                 session.execute(f"DROP DATABASE {cluster.quoted(beside)} WITH (FORCE)")
             raise
+
+
+def _require_whole(place: str, manifest: Manifest, deadline: Deadline) -> None:
+    """Refuse a dump of which a byte is another one. What pg_dump compresses with zstd would be loaded all the same."""
+    read = tree.verify(place, manifest.components[DATABASE].files, deadline)
+    if read.bad:
+        raise damaged(f"set {manifest.id} is damaged: {'; '.join(read.bad[:3])}")
 
 
 def swap(client: cluster.Client, name: str, beside: str, kept: str, deadline: Deadline) -> None:

@@ -58,7 +58,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
     Target,
     parse_time,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, damaged
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import PIPE_BYTES, Runner, damaged
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import rfc3339
 
@@ -67,6 +67,8 @@ FOLDER = "db/physical"
 SERVER_MANIFEST = "backup_manifest"
 # A guess of what is left of a data directory in an archive; text comes to a third. The disk has the last word.
 COMPRESSED = 0.5
+# What tar reads and writes at once, in blocks of 512 bytes: half of what a pipe holds.
+BLOCKS = PIPE_BYTES // 2 // 512
 FIRST_WITH_SERVER_COMPRESSION = 15
 FIRST_INCREMENTAL = 17
 NOW = """SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -337,7 +339,7 @@ class Native:
         with as_damage(manifest.id):
             for name, into in parts:
                 self._runner.pipe(
-                    [UNPACK[compression], ["tar", "-xpf", "-", "-C", into]],
+                    [UNPACK[compression], ["tar", f"--blocking-factor={BLOCKS}", "-xpf", "-", "-C", into]],
                     deadline,
                     source=os.path.join(folder, f"{name}.{compression}"),
                     doing=f"unpacking {name}.{compression}",
@@ -394,7 +396,7 @@ def problems(running: cluster.Running, user: str, store: str, archive: str | Non
     for name, place in running.tablespaces:
         found.append(
             f"tablespace {name} lies in {place}, outside of the data directory, and the driver {NAME} does not carry "
-            "tablespaces; use pgbackrest, or move its tables into pg_default"
+            "tablespaces; move its tables into pg_default, or use the driver logical, which brings them back there"
         )
     for words, path in (("store", store), ("archive of the log", archive)):
         if path and running.data_directory and cluster.inside(path, running.data_directory):

@@ -93,6 +93,27 @@ def test_a_good_dump_is_proven(shared: Cluster, logical: t.Callable[..., Logical
     assert (bad(proof), skipped) == ({}, {"timeline", "log_position", "system_identifier"})
 
 
+def test_a_dump_brings_tablespaces_back_into_the_default_one(
+    server: Cluster, logical: t.Callable[..., Logical], sets: Sets, prove: Prove
+) -> None:
+    far = make_owned(server.base / "far")
+    server.sql(f"CREATE TABLESPACE far LOCATION '{far}'")
+    server.sql("CREATE DATABASE elsewhere TABLESPACE far")
+    server.sql("CREATE TABLE t AS SELECT generate_series(1, 9)", "elsewhere")
+    server.sql("ALTER TABLE events SET TABLESPACE far", "synapse")
+    server.sql("ALTER INDEX events_room SET TABLESPACE far", "synapse")
+    manifest = sets.take(logical(server))
+    where = "SELECT count(*) FROM pg_class JOIN pg_tablespace s ON s.oid = reltablespace WHERE spcname = 'far'"
+    assert server.sql(where, "synapse") != "0"
+    proof = prove(
+        logical(None),
+        sets.chain(manifest),
+        queries=[NEWEST, Query("far", "elsewhere", "SELECT sum(generate_series) FROM t")],
+    )
+    assert bad(proof) == {}
+    assert {check.name: check.message for check in proof.checks}["query_far"] == "the answer is '45'"
+
+
 def test_the_drill_changes_nothing_of_the_set(native: Make, sets: Sets, manifest: Manifest, prove: Prove) -> None:
     before = digests(sets.folder)
     prove(native(None), sets.chain(manifest))

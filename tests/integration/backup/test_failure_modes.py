@@ -29,6 +29,7 @@ from clusters import (
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import archive, cluster, process
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.drill import drill
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import entries
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical import Logical, swap
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
@@ -262,13 +263,26 @@ def test_f7_f8_a_dump_that_is_cut_off_is_not_loaded(
     dumped.check()
 
 
+def with_its_checksums(folder: pathlib.Path, manifest: Manifest) -> Manifest:
+    """Return the manifest of a spoilt set as if it had been written that way."""
+    part = manifest.components[DATABASE]
+    files = tuple(entries(str(folder), "db/logical", Deadline(60)))
+    return dataclasses.replace(manifest, components={DATABASE: dataclasses.replace(part, files=files)})
+
+
+@pytest.mark.parametrize("listed", [False, True])
 def test_f7_a_byte_of_the_dump_is_wrong(
-    logical: t.Callable[..., Logical], sets: Sets, dumped: Kept, place: pathlib.Path
+    logical: t.Callable[..., Logical], sets: Sets, dumped: Kept, place: pathlib.Path, listed: bool
 ) -> None:
     spoilt = copied(sets, dumped)
-    flip(largest(spoilt))
-    with pytest.raises(BackupError, match="loading database synapse: (pg_restore|zstd) ended with code 1"):
-        logical(None).restore([(str(spoilt), dumped.manifest)], str(place / "data"), LATEST, Deadline(60))
+    path = largest(spoilt)
+    flip(path)
+    manifest = with_its_checksums(spoilt, dumped.manifest) if listed else dumped.manifest
+    words = f"set set-1 is damaged: .*{path.name}"
+    if listed:
+        words = "loading database synapse: (pg_restore|zstd) ended with code 1"
+    with pytest.raises(BackupError, match=words):
+        logical(None).restore([(str(spoilt), manifest)], str(place / "data"), LATEST, Deadline(60))
     assert not (place / "data").exists()
 
 
@@ -284,9 +298,7 @@ def test_f8_a_dump_of_an_empty_database_is_told_from_the_one_with_the_data(
     before = shared.sql(NAMES)
     with (
         cluster.client(shared.server, runner, Deadline(10)) as client,
-        pytest.raises(
-            BackupError, match=r"table public.event_json of database new has gone, and the dump had 6000"
-        ),
+        pytest.raises(BackupError, match=r"table public.event_json of database new has gone, and the dump had 6000"),
     ):
         logical(None).restore_beside(client, link, "synapse", "new", Deadline(60))
     assert shared.sql(NAMES) == before
@@ -320,6 +332,9 @@ def test_f7_what_cannot_be_loaded_beside_leaves_the_server_as_it_was(
     before = server.sql(NAMES)
     with cluster.client(server.server, driver._runner, Deadline(10)) as client:
         link = (str(spoilt), kept.manifest)
+        with pytest.raises(BackupError, match="set set-1 is damaged"):
+            driver.restore_beside(client, link, "synapse", "synapse_new", Deadline(60))
+        link = (str(spoilt), with_its_checksums(spoilt, kept.manifest))
         with pytest.raises(BackupError, match="(pg_restore|zstd) ended with code 1"):
             driver.restore_beside(client, link, "synapse", "synapse_new", Deadline(60))
         with pytest.raises(BackupError, match="has a database postgres already"):

@@ -88,7 +88,7 @@ def test_a_server_that_cannot_be_copied_says_why(server: Cluster, native: Make, 
             running = cluster.look(session)
         assert native(server).problems() == [
             f"tablespace far lies in {place}, outside of the data directory, and the driver native does not carry "
-            "tablespaces; use pgbackrest, or move its tables into pg_default"
+            "tablespaces; move its tables into pg_default, or use the driver logical, which brings them back there"
         ]
     assert not running.superuser and not running.replication and not running.reads_all
     inside = make_owned(server.data / "store")
