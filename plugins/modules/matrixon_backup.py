@@ -38,6 +38,7 @@ options:
   state:
     description:
       - V(present) makes the set unless it is there; V(absent) removes it.
+      - The last set that a drill has proved is never removed.
       - A set that is held, in use, or needed by another one is not removed.
     type: str
     choices: [present, absent]

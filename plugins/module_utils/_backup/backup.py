@@ -27,7 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline
-from ansible_collections.matrixon.ops.plugins.module_utils._report import headline, rfc3339
+from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, headline, rfc3339
 
 
 def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Outcome:
@@ -44,7 +44,12 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
 def _what_is_left(options: shared.Options) -> str:
     """Say what there is to fall back on."""
     with contextlib.suppress(Exception):
-        found = [entry for entry in take.sound(shared.store(options).sets()) if entry.id != options["name"]]
+        found = [
+            entry
+            for entry in take.sound(shared.store(options).sets())
+            # One that a drill refuted is nothing to fall back on.
+            if entry.id != options["name"] and not (entry.drill and entry.drill.status == CRITICAL)
+        ]
         if found and found[-1].manifest:
             return f". The newest complete set is still {found[-1].id} of {rfc3339(found[-1].manifest.finished)}"
         return ". There is no other complete set"
@@ -191,11 +196,24 @@ def _absent(options: shared.Options, check_mode: bool, steps: Steps, clock: Cloc
         if there is None:
             note.say(f"there is no set {options['name']}")
         elif check_mode:
+            _spare_the_last(place, there.id)
             note.say(f"set {there.id} would be removed")
         else:
             with place.lock("removing a set"):
+                _spare_the_last(place, there.id)
                 place.sweep()
                 place.remove(there.id)
                 place.write_catalog()
             note.say(f"set {there.id} is removed")
     return Outcome(report=steps.report(), changed=there is not None, msg=note.message)
+
+
+def _spare_the_last(place: Store, set_id: str) -> None:
+    """Refuse to remove the last set that a drill proved."""
+    proven = [entry.id for entry in place.sets() if entry.verified]
+    if proven == [set_id]:
+        raise BackupError(
+            INTERNAL,
+            f"name: set {set_id} is the only one that a drill has proved, and the last proven copy always stays; make "
+            f"and prove another one first, or remove {place.path} yourself to give up all backups of {place.server}",
+        )
