@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
 from clusters import USER, Cluster, Make, Sets, copy_of, make_owned, numbers
+from modules import Store
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, process
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical import Logical
@@ -115,3 +116,15 @@ def logical(runner: process.Runner, sets: Sets) -> t.Iterator[t.Callable[..., Lo
             return Logical(str(sets.root), runner, client, durable=False, **options)
 
         yield make
+
+
+@pytest.fixture
+def store(place: pathlib.Path, server: Cluster) -> Store:
+    """A store beside a server of the test's own."""
+    return Store(make_owned(place / "store"), server)
+
+
+@pytest.fixture
+def read_only(place: pathlib.Path, shared: Cluster) -> Store:
+    """A store beside a server that the test only reads."""
+    return Store(make_owned(place / "store"), shared)
