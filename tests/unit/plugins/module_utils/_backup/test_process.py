@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import stat
+import sys
 import threading
 import time
 
@@ -215,6 +216,16 @@ def test_a_pipe_carries_from_a_file_to_a_file(tmp_path: pathlib.Path) -> None:
     stages = [["gzip", "-c1"], ["cat"], ["gzip", "-dc"]]
     RUN.pipe(stages, Deadline(5), source=str(tmp_path / "in"), target=str(tmp_path / "out"))
     assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+
+
+def test_a_pipe_holds_more_than_the_kernel_gives_it() -> None:
+    asks = [sys.executable, "-c", "import fcntl; print(fcntl.fcntl(0, 1032))"]
+    assert int(RUN.pipe([["true"], asks], Deadline(10)).out) == process.PIPE_BYTES > 65536
+
+
+def test_where_the_kernel_gives_no_more_a_pipe_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "PIPE_BYTES", -1)
+    assert RUN.pipe([["echo", "all"], ["cat"]], Deadline(5)).out == "all\n"
 
 
 @pytest.mark.parametrize(
