@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.backup.conftest import base, major
+from tests.integration.backup.conftest import base, major, place, server, store, template
 from tests.integration.conftest import lab
 
-__all__ = ["base", "lab", "major"]
+__all__ = ["base", "lab", "major", "place", "server", "store", "template"]
