@@ -156,13 +156,17 @@ class Native:
         with server.session(deadline) as session:
             stopped = parse_time(session.value(NOW))
             superuser = session.value("SELECT pg_get_userbyid(10)")
-        after = cluster.count_rows(server, names, deadline)
+        with cluster.counting(server, names, deadline) as counts:
+            # The server counts once more while the copy is read again.
+            for count in counts.values():
+                count.start()
+            listed = read_server_manifest(os.path.join(folder, SERVER_MANIFEST))
+            self._pack_log(folder, compression, deadline)
+            files = entries(directory, FOLDER, deadline)
+            clock.lap("checksum")
+            after = {name: count.finish() for name, count in counts.items()}
         described = cluster.with_tables(cluster.facts(server, deadline), before, after)
         clock.lap("count")
-        listed = read_server_manifest(os.path.join(folder, SERVER_MANIFEST))
-        self._pack_log(folder, compression, deadline)
-        files = entries(directory, FOLDER, deadline)
-        clock.lap("checksum")
         return DatabasePart(
             driver=self.name,
             kind=INCREMENTAL if parent else FULL,
