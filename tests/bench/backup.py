@@ -57,6 +57,9 @@ GOALS = (
     Goal("incremental, 1 % changed", "incremental", "guide dump after the change", "wall", 0.06),
     Goal("incremental, 1 % changed", "incremental", "guide dump after the change", "cpu", 0.07),
     Goal("incremental, 1 % changed", "incremental", "guide dump after the change", "bytes", 0.05),
+    Goal("incremental, ids in order", "incremental, ids in order", "guide dump after the change", "wall", 0.06),
+    Goal("incremental, ids in order", "incremental, ids in order", "guide dump after the change", "cpu", 0.07),
+    Goal("incremental, ids in order", "incremental, ids in order", "guide dump after the change", "bytes", 0.05),
     Goal("restore to open for queries", "restore", "guide restore", "wall", 0.15),
     Goal("restore to open for queries", "restore", "guide restore", "cpu"),
     Goal("proof by drill / gunzip -t", "drill", "guide gunzip -t", "wall", 0.80),
@@ -217,6 +220,8 @@ class DatabaseBench:
             sets.append(self._backup("incremental", "incremental"))
             listed = self.store.path / "sets" / full / "db/physical/backup_manifest"
             self._bare("bare incremental", [f"--incremental={listed}"])
+            self.data.change(ordered=True)
+            self._backup("incremental, ids in order", "incremental")
         self._take("guide gunzip -t", f"gunzip -t {dump}", dump)
         self._drill("drill", full)
         if self.incremental:

@@ -34,7 +34,7 @@ CREATE INDEX ON events (room_id, stream_ordering);
 # Half of a real event is hashes and signatures, which no compression makes smaller.
 EVENTS = r"""
 WITH made AS (
-    SELECT i, '$' || digest_of('e' || i) AS event_id, '!room' || i % 997 || ':example.org' AS room_id,
+    SELECT i, {name} AS event_id, '!room' || i % 997 || ':example.org' AS room_id,
         '@user' || i % 4999 || ':example.org' AS sender, bodies.body
     FROM generate_series({first}, {last}) i JOIN bodies ON bodies.n = i::bigint * 7919 % 5000
 ), first AS (
@@ -49,6 +49,8 @@ INSERT INTO event_json SELECT event_id, room_id, '{{"stream_ordering": ' || i ||
     room_id, sender, body, i, digest_of('h' || i), 1700000000000 + i * 731, digest_of('s' || i), digest_of('t' || i),
     1700000000000 + i * 731) FROM made;
 """
+
+HASHED = "'$' || digest_of('e' || {})"
 
 
 class Database:
@@ -70,16 +72,20 @@ class Database:
         self._run("VACUUM (FREEZE, ANALYZE)")
         self._run("CHECKPOINT")
 
-    def change(self) -> None:
-        """Add a hundredth of events, and change accounts here and there: one for every 400 events."""
-        self._append(self.events // 100)
+    def change(self, ordered: bool = False) -> None:
+        """Add a hundredth of events, and change accounts here and there: one for every 400 events.
+
+        The ids of events are hashes, as they are in Matrix, so each new one changes
+        another page of every index on them. With ``ordered`` they come at the end.
+        """
+        self._append(self.events // 100, "'~' || lpad({}::text, 43, '0')" if ordered else HASHED)
         self._run(
             "UPDATE accounts SET balance = balance + 1 WHERE aid IN (SELECT 1 + (random() "
             f"* {2 * self.events - 1})::int FROM generate_series(1, {self.events // 400}))"
         )
 
-    def _append(self, count: int) -> None:
-        self._run(EVENTS.format(first=self._last + 1, last=self._last + count))
+    def _append(self, count: int, name: str = HASHED) -> None:
+        self._run(EVENTS.format(first=self._last + 1, last=self._last + count, name=name.format("i")))
         self._last += count
 
 
