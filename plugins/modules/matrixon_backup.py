@@ -39,7 +39,8 @@ options:
     description:
       - V(present) makes the set unless it is there; V(absent) removes it.
       - The last set that a drill has proved is never removed.
-      - A set that is held, in use, or needed by another one is not removed.
+      - A set that is held, in use, or needed by another one is not removed. What a set of the driver V(pgbackrest) has
+        in the repository goes with it, unless it is the only full backup there.
     type: str
     choices: [present, absent]
     default: present
@@ -63,13 +64,16 @@ options:
             to any moment.
           - V(logical) dumps every database and the roles with C(pg_dump) of the server's own major version. It is for
             upgrades and for single tables.
+          - V(pgbackrest) lets pgBackRest 2.55 or later copy the whole cluster into its repository, on this host or in
+            an object store. It copies what changed of a file, and restores to any moment. The server must archive
+            its log there, see M(matrixon.ops.matrixon_pgbackrest).
         type: str
-        choices: [native, logical]
+        choices: [native, logical, pgbackrest]
         default: native
       kind:
         description:
-          - V(full) copies everything, V(incremental) what changed since the newest set, which needs PostgreSQL 17 and
-            its setting C(summarize_wal).
+          - V(full) copies everything, V(incremental) what changed since the newest set, which with V(native) needs
+            PostgreSQL 17 and its setting C(summarize_wal).
           - V(auto) takes the incremental one where it can be had and the chain is neither too old nor too long.
         type: str
         choices: [auto, full, incremental]
@@ -112,6 +116,17 @@ options:
         description:
           - Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
         type: path
+      stanza:
+        description: Name of the cluster in pgBackRest's configuration. Required for V(pgbackrest).
+        type: str
+      repository:
+        description: Number of the repository in pgBackRest's configuration that the set goes to.
+        type: int
+        default: 1
+      configuration:
+        description: Directory of pgBackRest's configuration.
+        type: path
+        default: /etc/pgbackrest
       jobs:
         description: How many processors compress or dump at the same time.
         type: int
@@ -253,6 +268,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import backup, options
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.entry import run_module
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_settings import DIRECTORY
 
 DATABASE = dict(
     options.CONNECTION,
@@ -261,6 +277,9 @@ DATABASE = dict(
     full_after=dict(type="float", default=7),
     longest_chain=dict(type="int", default=14),
     archive=dict(type="path"),
+    stanza=dict(type="str"),
+    repository=dict(type="int", default=1),
+    configuration=dict(type="path", default=DIRECTORY),
     jobs=dict(type="int", default=2),
     shrink_percent=dict(type="float", default=30),
 )
@@ -291,7 +310,12 @@ def main():
             server_name=dict(type="str"),
             retention_class=dict(type="str", default="regular"),
             keep_until=dict(type="str"),
-            database=dict(type="dict", options=DATABASE, **options.CONNECTION_RULES),
+            database=dict(
+                type="dict",
+                options=DATABASE,
+                required_if=[("driver", options.PGBACKREST, ["stanza"])],
+                **options.CONNECTION_RULES,
+            ),
             media=dict(type="dict", options=MEDIA),
             config=dict(type="dict", options=CONFIG),
         ),

@@ -29,6 +29,7 @@ attributes:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._backup
+  - matrixon.ops._backup_pgbackrest
 options:
   set:
     description:
@@ -156,6 +157,7 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             options.STORE,
+            **options.ENGINE,
             set=dict(type="str", default="latest"),
             scratch=dict(type="path"),
             archive=dict(type="path"),

@@ -24,6 +24,7 @@ attributes:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._backup
+  - matrixon.ops._backup_pgbackrest
 options:
   archive:
     description: Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
@@ -32,6 +33,7 @@ options:
     description:
       - Reads files of all sets again and compares their checksums. V(1) reads everything, V(7) a seventh part, which is
         another one each day, and V(0) nothing.
+      - A repository of pgBackRest is read as a whole, on one of so many days.
     type: int
     default: 0
   thresholds:
@@ -96,6 +98,7 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             options.STORE,
+            **options.ENGINE,
             archive=dict(type="path"),
             verify_shares=dict(type="int", default=0),
             thresholds=dict(type="dict", default={}),

@@ -25,6 +25,7 @@ attributes:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._backup
+  - matrixon.ops._backup_pgbackrest
 options:
   keep_last:
     description: How many of the newest verified sets stay.
@@ -127,6 +128,7 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             options.STORE,
+            **options.ENGINE,
             archive=dict(type="path"),
             media=dict(type="dict", options=options.REPOSITORY),
             **prune.RULES,

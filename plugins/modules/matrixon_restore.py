@@ -28,6 +28,7 @@ attributes:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._backup
+  - matrixon.ops._backup_pgbackrest
 options:
   component:
     description: What of the set is restored.
@@ -171,6 +172,7 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             options.STORE,
+            **options.ENGINE,
             component=dict(type="str", choices=["database", "media", "config"], default="database"),
             directory=dict(type="path", required=True),
             media=dict(type="dict", options=options.REPOSITORY),

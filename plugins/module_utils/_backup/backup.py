@@ -23,6 +23,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import Kept, Source
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest import PgBackRest
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
@@ -69,6 +70,8 @@ def _problems(options: shared.Options) -> list[str]:
             found.append(f"database.shrink_percent: {database['shrink_percent']:g} is not from 0 to 100")
         if database["driver"] == shared.LOGICAL and database["kind"] == "incremental":
             found.append("database.kind: a dump is always whole; use auto, or the driver native")
+        if not database["repository"] > 0:
+            found.append(f"database.repository: {database['repository']} is no number; the first repository is 1")
     if options["keep_until"]:
         try:
             parse_time(options["keep_until"])
@@ -197,15 +200,37 @@ def _absent(options: shared.Options, check_mode: bool, steps: Steps, clock: Cloc
             note.say(f"there is no set {options['name']}")
         elif check_mode:
             _spare_the_last(place, there.id)
+            _require_removable(there, _engine(place, options), Deadline(options["deadline"]))
             note.say(f"set {there.id} would be removed")
         else:
-            with place.lock("removing a set"):
-                _spare_the_last(place, there.id)
-                place.sweep()
-                place.remove(there.id)
-                place.write_catalog()
-            note.say(f"set {there.id} is removed")
+            note.say("; ".join([f"set {there.id} is removed", *_remove(there, place, options)]))
     return Outcome(report=steps.report(), changed=there is not None, msg=note.message)
+
+
+def _remove(entry: Entry, place: Store, options: shared.Options) -> list[str]:
+    """Remove a set, and what it alone had in a repository of pgBackRest. Return what else is to be said of that."""
+    deadline, engine = Deadline(options["deadline"]), _engine(place, options)
+    repositories = engine.stores([entry])
+    with place.lock("removing a set"):
+        _spare_the_last(place, entry.id)
+        _require_removable(entry, engine, deadline)
+        place.sweep()
+        place.remove(entry.id)
+        place.write_catalog()
+        left = {other.id: other.manifest for other in place.sets()}
+        tidied = [repository.tidy(left, deadline) for repository in repositories]
+    return [words for done in tidied for words in done.kept]
+
+
+def _engine(place: Store, options: shared.Options) -> PgBackRest:
+    configuration = (options["database"] or {}).get("configuration")
+    return shared.pgbackrest({"pgbackrest": {"configuration": configuration}}, place, shared.runner(options))
+
+
+def _require_removable(entry: Entry, engine: PgBackRest, deadline: Deadline) -> None:
+    """Refuse where the repository could not do without the backup of the set."""
+    if entry.manifest and (found := engine.removal_problems([entry.manifest], deadline)):
+        raise BackupError(INTERNAL, "; ".join(found))
 
 
 def _spare_the_last(place: Store, set_id: str) -> None:

@@ -5,7 +5,7 @@
 # Private to this collection: it may change in any release.
 """The options that modules about backups share, and what is made of them.
 
-The doc fragment ``_backup`` documents STORE, ``_backup_database`` CONNECTION.
+The doc fragment ``_backup`` documents STORE, ``_backup_pgbackrest`` ENGINE.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluste
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Driver
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.logical import Logical
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import DATABASE
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import Native
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest import PgBackRest
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_settings import DIRECTORY
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, find_user, this_user
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.restic import Restic, names_repository
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.snapshots import Snapshots
@@ -56,9 +59,18 @@ REPOSITORY: dict[str, t.Any] = {
     "environment_file": {"type": "path"},
 }
 
+# How a host that reads sets reaches what pgBackRest keeps of them.
+ENGINE: dict[str, t.Any] = {
+    "pgbackrest": {
+        "type": "dict",
+        "options": {"configuration": {"type": "path", "default": DIRECTORY}, "repository": {"type": "int"}},
+    },
+}
+
 NATIVE = "native"
 LOGICAL = "logical"
-DRIVERS = (NATIVE, LOGICAL)
+PGBACKREST = PgBackRest.name
+DRIVERS = (NATIVE, LOGICAL, PGBACKREST)
 RESTIC = Restic.name
 SNAPSHOTS = Snapshots.name
 MEDIA_DRIVERS = (RESTIC, SNAPSHOTS)
@@ -74,6 +86,9 @@ def problems(options: Options) -> list[str]:
     found = []
     if not options["deadline"] > 0:
         found.append(f"deadline: {options['deadline']:g} is no time to do anything in; give more than 0 seconds")
+    given = (options.get("pgbackrest") or {}).get("repository")
+    if given is not None and not given > 0:
+        found.append(f"pgbackrest.repository: {given} is no number of a repository; the first one is 1")
     return found
 
 
@@ -126,17 +141,52 @@ def live_driver(options: Options, place: Store, deadline: Deadline) -> t.Iterato
     with cluster.client(reach(database), how, deadline) as client:
         if database["driver"] == LOGICAL:
             yield Logical(place.path, how, client, jobs=database["jobs"])
+        elif database["driver"] == PGBACKREST:
+            yield PgBackRest(
+                place.path,
+                how,
+                client,
+                stanza=database["stanza"],
+                repository=database["repository"],
+                directory=database["configuration"],
+                apart={"the media": options["media"]["path"]} if options["media"] else None,
+                processes=database["jobs"],
+            )
         else:
             yield Native(place.path, how, client, archive(database, place), workers=database["jobs"])
 
 
-def stored_driver(name: str, place: Store, how: Runner, archive_path: str | None, *, durable: bool) -> Driver:
+def stored_driver(name: str, options: Options, place: Store, how: Runner, *, durable: bool) -> Driver:
     """Return the driver that made a set, to read it."""
     if name == LOGICAL:
         return Logical(place.path, how, durable=durable)
     if name == NATIVE:
-        return Native(place.path, how, archive=archive_path, durable=durable)
+        return Native(place.path, how, archive=archive(options, place), durable=durable)
+    if name == PGBACKREST:
+        return pgbackrest(options, place, how, durable=durable)
     raise BackupError(INTERNAL, f"the set was made by the driver {name!r}, which this version does not know")
+
+
+def pgbackrest(options: Options, place: Store, how: Runner, *, durable: bool = True) -> PgBackRest:
+    """Return pgBackRest as a host has it that reads sets."""
+    given = options.get("pgbackrest") or {}
+    return PgBackRest(
+        place.path,
+        how,
+        elsewhere=given.get("repository"),
+        directory=given.get("configuration") or DIRECTORY,
+        processes=options.get("jobs") or 2,
+        durable=durable,
+    )
+
+
+def in_repository(entries: t.Iterable[Entry]) -> bool:
+    """Say whether a set has something in a repository of pgBackRest."""
+    return any(
+        part.driver == PGBACKREST
+        for entry in entries
+        if entry.manifest and (part := entry.manifest.components.get(DATABASE))
+    )
 
 
 def media_driver(name: str, options: Options, place: Store) -> MediaDriver:

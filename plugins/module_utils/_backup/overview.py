@@ -6,7 +6,8 @@
 """What there is to fall back on, and how good it is: what matrixon_backup_info does.
 
 Facts are read from manifests, drills and the archive's listing; no engine is
-asked for its opinion. The verdicts are pure.
+asked for its opinion, but to read a repository again, where its exit status
+counts for nothing. The verdicts are pure.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluste
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import Archive, first_hole
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import PHYSICAL, Manifest, Target
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
+    DATABASE,
+    PHYSICAL,
+    Manifest,
+    Target,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import Share
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
@@ -92,6 +99,8 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
     )
     if options["verify_shares"]:
         steps.add(_verify(entries, place, options["verify_shares"], Deadline(options["deadline"]), target))
+        if shared.in_repository(entries):
+            steps.add(_verify_repository(entries, place, options, target))
     steps.facts["sets"] = [shared.described(entry) for entry in reversed(entries)]
     report = steps.report()
     return Outcome(
@@ -144,9 +153,7 @@ def _graded(name: str, target: str, value: float, limits: Limits, message: str) 
     )
 
 
-def judge_complete(
-    entries: t.Sequence[Entry], now: datetime.datetime, limits: Limits, target: str
-) -> CheckResult:
+def judge_complete(entries: t.Sequence[Entry], now: datetime.datetime, limits: Limits, target: str) -> CheckResult:
     """Grade the age of the newest complete set."""
     found = take.sound(entries)
     if not found or not found[-1].manifest:
@@ -289,6 +296,8 @@ def _archive(
     manifest = next(
         (e.manifest for e in reversed(take.sound(entries)) if e.manifest and e.manifest.kind in PHYSICAL), None
     )
+    if manifest and manifest.components[DATABASE].driver == shared.PGBACKREST:
+        return _repository_log(manifest, place, options, now, limits, target)
     if path is None or manifest is None or manifest.pg is None:
         words = "there is no archive of the log here" if path is None else "there is no set that it could go on from"
         return CheckResult("archive_age", target, SKIPPED, words, skipped_reason=words)
@@ -311,6 +320,49 @@ def _archive(
         f"at {rfc3339(newest)}: so much would be lost now at most"
     )
     return _graded("archive_age", target, age, limits, message)
+
+
+def _repository_log(
+    manifest: Manifest, place: Store, options: shared.Options, now: datetime.datetime, limits: Limits, target: str
+) -> CheckResult:
+    """The same for the log in a repository of pgBackRest."""
+    try:
+        driver = shared.pgbackrest(options, place, shared.runner(options))
+        found = driver.continuity(manifest, Deadline(options["deadline"]))
+    except ProbeFailure as failure:
+        return CheckResult("archive_age", target, UNKNOWN, failure.message, error_kind=failure.kind)
+    if lacking := found.problems():
+        message = f"{'; '.join(lacking)}. What came after it cannot be restored"
+        return CheckResult("archive_age", target, CRITICAL, message, error_kind=PARSE)
+    age = found.age(now)
+    if found.newest is None or age is None:
+        return CheckResult("archive_age", target, CRITICAL, f"the archive {found.place} holds no log at all")
+    message = (
+        f"the archive {found.place} holds the log without a hole from set {manifest.id} on; its newest segment came "
+        f"{human(age, 's')} ago, at {rfc3339(found.newest)}: so much would be lost now at most"
+    )
+    return _graded("archive_age", target, age, limits, message)
+
+
+def _verify_repository(entries: t.Sequence[Entry], place: Store, options: shared.Options, target: str) -> CheckResult:
+    """Let pgBackRest read all again that the sets need. It knows no parts, so of ``verify_shares`` days it is one."""
+    name, begun = "repository_checksums", time.monotonic()
+    share = Share.of_day(datetime.datetime.now(datetime.timezone.utc).date(), options["verify_shares"])
+    if share.number != share.of:
+        words = f"the repository is read again as a whole with share {share.of} of {share.of}, and this is {share}"
+        return CheckResult(name, target, SKIPPED, words, skipped_reason=words)
+    manifests = [entry.manifest for entry in take.sound(entries) if entry.manifest]
+    try:
+        driver = shared.pgbackrest(options, place, shared.runner(options))
+        bad = driver.verify(manifests, Deadline(options["deadline"]))
+    except ProbeFailure as failure:
+        return CheckResult(name, target, UNKNOWN, failure.message, error_kind=failure.kind)
+    took = int((time.monotonic() - begun) * 1000)
+    if bad:
+        message = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
+        return CheckResult(name, target, CRITICAL, message, value=len(bad), unit="count", duration_ms=took)
+    message = "all backups and all of the log that the sets have in the repository were read again and are whole"
+    return CheckResult(name, target, OK, message, value=0, unit="count", duration_ms=took)
 
 
 def _newest(path: str, names: t.Iterable[str]) -> datetime.datetime | None:

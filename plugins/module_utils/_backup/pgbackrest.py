@@ -77,6 +77,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_se
     restore_command,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, damaged
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Entry
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import rfc3339
 
@@ -87,10 +88,12 @@ SET_BYTES = 1 << 20
 
 
 class Tidied(t.NamedTuple):
-    """Labels of the backups that were removed, and sentences about those that had to stay."""
+    """Labels of the backups that were removed, sentences about those that had to stay, and how many segments of the
+    log went."""
 
     removed: tuple[str, ...]
     kept: tuple[str, ...]
+    segments: int = 0
 
 
 class PgBackRest:
@@ -338,6 +341,21 @@ class PgBackRest:
                     found.append(f"set {manifest.id} cannot be removed: {problem}")
         return found
 
+    def spare(self, sets: t.Mapping[str, Manifest | None], deadline: Deadline) -> Tidied:
+        """Return what ``tidy`` would remove."""
+        stanza = self.engine.info(deadline)
+        going, staying = rules.unnamed(stanza, rules.store_name(self.store), sets)
+        return Tidied(tuple(going), tuple(staying), self._spare_segments(stanza, going, deadline))
+
+    def _spare_segments(self, stanza: Stanza, going: t.Collection[str], deadline: Deadline) -> int:
+        """Return how many segments are older than each full backup that stays; 0 where there is none to tell by."""
+        fulls = [backup for backup in stanza.backups if backup.kind == FULL and backup.label not in going]
+        if not fulls:
+            return 0
+        oldest = min(fulls, key=lambda backup: backup.label)
+        listed = self.engine.log(oldest.archive_id, deadline)
+        return len([name for name in listed.segments if name < oldest.wal_start])
+
     def tidy(self, sets: t.Mapping[str, Manifest | None], deadline: Deadline) -> Tidied:
         """Remove backups of this store that no set names any more, and the log that no backup needs.
 
@@ -346,23 +364,43 @@ class PgBackRest:
         store must be held, so that no backup of it is being made.
         """
         engine = self.engine
-        stanza = engine.info(deadline)
-        going, staying = rules.unnamed(stanza, rules.store_name(self.store), sets)
-        for label in going:
+        spare = self.spare(sets, deadline)
+        for label in spare.removed:
             # The list is from the newest to the oldest, so nothing takes another along that nobody looked at.
             engine.run(deadline, "expire", f"--set={label}", doing=f"removing backup {label}")
-        if fulls := len([label for label in stanza.fulls if label not in going]):
-            prefix = f"--repo{engine.repository}-retention"
-            # As many as there are: the log goes that is older than the oldest of them, and no backup.
-            options = [f"{prefix}-archive={fulls}", f"{prefix}-archive-type=full", f"{prefix}-full={FOREVER}"]
-            engine.run(deadline, "expire", *options, doing="removing the log that no backup needs")
         left = engine.info(deadline)
-        for label in going:
+        for label in spare.removed:
             if left.find(label):
                 raise BackupError(
                     INTERNAL, f"backup {label} is still there, though pgbackrest expire ended with code 0"
                 )
-        return Tidied(tuple(going), tuple(staying))
+        if spare.segments:
+            prefix = f"--repo{engine.repository}-retention"
+            # As many as there are: the log goes that is older than the oldest of them, and no backup.
+            options = [f"{prefix}-archive={len(left.fulls)}", f"{prefix}-archive-type=full"]
+            options.append(f"{prefix}-full={FOREVER}")
+            engine.run(deadline, "expire", *options, doing="removing the log that no backup needs")
+            if more := self._spare_segments(left, (), deadline):
+                raise BackupError(
+                    INTERNAL,
+                    f"{more} segments that no backup needs are still there, though pgbackrest expire ended with code 0",
+                )
+        return spare
+
+    def stores(self, entries: t.Iterable[Entry]) -> list[PgBackRest]:
+        """Return the driver for each stanza and repository that sets are in, to tidy there."""
+        manifests = [entry.manifest for entry in entries if entry.manifest]
+        return [
+            PgBackRest(
+                self.store,
+                self._runner,
+                stanza=engine.stanza,
+                repository=engine.repository,
+                directory=self.directory,
+                processes=self._processes,
+            )
+            for engine, _mine in self._by_engine(manifests)
+        ]
 
     # --- restore
 

@@ -168,7 +168,8 @@ class Stanza(t.NamedTuple):
 def read_info(text: str, stanza: str, repository: int) -> Stanza:
     """Return what ``info --output=json`` says of one stanza in one repository, or fail where it could not look."""
     try:
-        document = json.loads(text)
+        # What it could not decrypt stands in there as it is.
+        document = json.loads(text, strict=False)
         found = [Reader(entry, "an entry") for entry in document]
         entry = next((entry for entry in found if entry.text("name") == stanza), None)
         if entry is None:
@@ -178,7 +179,7 @@ def read_info(text: str, stanza: str, repository: int) -> Stanza:
             raise ValueError(f"it does not speak of repository {repository}")
         status = place.below("status")
         if status.number("code") not in (_OK, _NO_BACKUP, *_NO_STANZA):
-            raise _unreachable(repository, status.text("message"))
+            raise _unreachable(repository, status.text("message"), place.text("cipher"))
         clusters = [
             (cluster.number("id"), str(cluster.number("system-id")), cluster.text("version"))
             for cluster in entry.each("db")
@@ -200,7 +201,7 @@ def read_info(text: str, stanza: str, repository: int) -> Stanza:
         raise BackupError(PARSE, f"pgbackrest info gave no answer that can be read: {error}") from error
 
 
-def _unreachable(repository: int, message: str) -> BackupError:
+def _unreachable(repository: int, message: str, cipher: str) -> BackupError:
     """Return the error for a repository of which info says, with code 0, that it could not be read."""
     error = trouble(1, message, f"repository {repository} cannot be read")
     said = (message.splitlines() or ["it said nothing"])[0].rstrip(":")
@@ -210,6 +211,12 @@ def _unreachable(repository: int, message: str) -> BackupError:
     if kind == INTERNAL and "CryptoError" in message:
         kind = AUTH
         said += ". The passphrase is another than that of the repository, or the repository is not encrypted"
+    elif kind == INTERNAL and cipher != "none" and "FormatError" in message:
+        # With another passphrase nonsense comes out, and only the end of a longer file tells that it is none.
+        kind = AUTH
+        said += (
+            ". The passphrase is another than that of the repository, or what the repository says of itself is broken"
+        )
     return BackupError(kind, f"repository {repository} cannot be read: {said}", error.facts)
 
 

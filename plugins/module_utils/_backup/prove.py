@@ -107,9 +107,7 @@ def _scratch(options: shared.Options, place: Store) -> str:
     return options["scratch"] or os.path.join(place.path, "scratch")
 
 
-def _prove(
-    entry: Entry, place: Store, options: shared.Options, steps: Steps, deadline: Deadline, clock: Clock
-) -> None:
+def _prove(entry: Entry, place: Store, options: shared.Options, steps: Steps, deadline: Deadline, clock: Clock) -> None:
     """Prove one set and write down what was found. Only what cannot be written down ends the whole run."""
     one = Steps("drill", f"set {entry.id}", options["deployment"], options["profile"], clock)
     with contextlib.suppress(Failed):
@@ -149,9 +147,7 @@ def _database(
 ) -> None:
     how = shared.runner(options)
     with steps.step("drill_database") as note:
-        driver = shared.stored_driver(
-            manifest.components[DATABASE].driver, place, how, shared.archive(options, place), durable=False
-        )
+        driver = shared.stored_driver(manifest.components[DATABASE].driver, options, place, how, durable=False)
         scratch = _scratch(options, place)
         proof = drill(driver, chain, scratch, how, deadline, queries=_queries(options), jobs=options["jobs"])
         note.say(f"restored in {scratch}, looked at, and removed again")

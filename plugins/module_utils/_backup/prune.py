@@ -17,6 +17,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import MEDIA
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.media import MediaDriver, MediaPart
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest import PgBackRest, Tidied
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Failed, Steps
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import Clock, Entry, Store, utc_now
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.take import newest_with
@@ -54,6 +55,8 @@ class Plan(t.NamedTuple):
     media: MediaDriver | None
     there: int
     snapshots: list[str]
+    repositories: list[PgBackRest]
+    spare: list[Tidied]
 
     @property
     def sets(self) -> list[str]:
@@ -63,7 +66,12 @@ class Plan(t.NamedTuple):
     @property
     def anything(self) -> bool:
         """Say whether there is something to remove."""
-        return bool(self.sets or self.log or self.snapshots)
+        return bool(self.sets or self.log or self.snapshots or self.untidy)
+
+    @property
+    def untidy(self) -> bool:
+        """Say whether a repository of pgBackRest holds something that no set needs that stays."""
+        return any(one.removed or one.segments for one in self.spare)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -73,7 +81,7 @@ class Plan(t.NamedTuple):
             found.append(f"{len(self.log)} segments of the log go, which no set that stays needs")
         if self.snapshots:
             found.append(f"{len(self.snapshots)} snapshots of the media go, which no set that stays names")
-        return tuple(found)
+        return (*found, *_of_repositories(self.spare))
 
 
 def _run(options: shared.Options, check_mode: bool, steps: Steps, clock: Clock) -> Outcome:
@@ -99,13 +107,26 @@ def _plan(options: shared.Options, place: Store, clock: Clock) -> Plan:
     log = spare_log(entries, decisions, shared.archive(options, place))
     media = _media_driver(entries, options, place)
     there = media.snapshots(Deadline(options["deadline"])) if media else []
-    spare = spare_snapshots(entries, retention.removals(decisions), there)
-    return Plan(entries, decisions, log, media, len(there), spare)
+    going = retention.removals(decisions)
+    snapshots = spare_snapshots(entries, going, there)
+    repositories = shared.pgbackrest(options, place, shared.runner(options)).stores(entries)
+    staying = {entry.id: entry.manifest for entry in entries if entry.id not in going}
+    spare = [repository.spare(staying, Deadline(options["deadline"])) for repository in repositories]
+    return Plan(entries, decisions, log, media, len(there), snapshots, repositories, spare)
 
 
 def _summary(plan: Plan) -> str:
     words = f"{len(plan.sets)} of {len(plan.entries)} sets may go"
     return f"{words}, and {len(plan.snapshots)} of {plan.there} snapshots of the media" if plan.media else words
+
+
+def _of_repositories(found: t.Sequence[Tidied]) -> list[str]:
+    """Say what goes from repositories of pgBackRest, and what has to stay there."""
+    labels = [label for one in found for label in one.removed]
+    segments = sum(one.segments for one in found)
+    words = [f"{len(labels)} backups go from the repository, which no set that stays names"] if labels else []
+    words += [f"{segments} segments go from the repository, which no backup needs"] if segments else []
+    return words + [sentence for one in found for sentence in one.kept]
 
 
 def _media_driver(entries: t.Sequence[Entry], options: shared.Options, place: Store) -> MediaDriver | None:
@@ -154,6 +175,11 @@ def _remove(options: shared.Options, place: Store, steps: Steps, clock: Clock) -
             with steps.step("prune_media") as note:
                 plan.media.forget(plan.snapshots, Deadline(options["deadline"]))
                 note.say(f"forgot {len(plan.snapshots)} snapshots of the media")
+        if plan.untidy:
+            with steps.step("prune_repository") as note:
+                left = {entry.id: entry.manifest for entry in place.sets()}
+                done = [repository.tidy(left, Deadline(options["deadline"])) for repository in plan.repositories]
+                note.say("; ".join(_of_repositories(done)))
     return plan
 
 

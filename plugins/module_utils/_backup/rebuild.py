@@ -84,9 +84,7 @@ def _run(options: shared.Options, check_mode: bool, steps: Steps) -> Outcome:
             return _done(entry, options, steps, check_mode, line)
         how = shared.runner(options)
         with steps.step("restore_reach") as note:
-            driver = shared.stored_driver(
-                manifest.components[DATABASE].driver, place, how, shared.archive(options, place), durable=True
-            )
+            driver = shared.stored_driver(manifest.components[DATABASE].driver, options, place, how, durable=True)
             reach = driver.reach(chain, target, deadline)
             _check_place(options["directory"])
             note.say(f"{target} can be reached: at {wal.format_lsn(reach.position)} of the log or behind it")
@@ -164,9 +162,7 @@ def _build_files(
         if options["component"] == CONFIG:
             if not options["identity_file"]:
                 raise BackupError(INTERNAL, "identity_file: is missing; the configuration is encrypted")
-            notes = Config().restore(
-                manifest.components[CONFIG], folder, options["identity_file"], building, deadline
-            )
+            notes = Config().restore(manifest.components[CONFIG], folder, options["identity_file"], building, deadline)
             note.say("; ".join(["configuration and keys are back", *notes]))
             return
         part = MediaPart.from_dict(manifest.media)

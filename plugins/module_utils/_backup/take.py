@@ -182,8 +182,8 @@ class DatabaseTaker:
 
     def take(self, directory: str, entries: t.Sequence[Entry], deadline: Deadline) -> Kept:
         """Copy it, and hold it against the last set: a dump of a server that lost its data is whole and no backup."""
+        notes = [*self._clear(entries, deadline), *getattr(self._driver, "warnings", list)()]
         parent, dummy = self._choose(entries)
-        notes: tuple[str, ...] = ()
         try:
             part = self._driver.backup(directory, parent, deadline)
         except BackupError as error:
@@ -191,7 +191,8 @@ class DatabaseTaker:
             if parent is None or self._rule.kind != AUTO or NOT_BEGUN not in error.message:
                 raise
             shutil.rmtree(os.path.join(directory, "db"))
-            parent, notes = None, (f"whole, because the server refuses to add to the last set: {error.message}",)
+            parent = None
+            notes.append(f"whole, because the server refuses to add to the last set: {error.message}")
             part = self._driver.backup(directory, None, deadline)
         before = newest_with(entries, DATABASE)
         if before and before.pg and (lost := cluster.shrunk(before.pg, part.pg, self._shrink_percent)):
@@ -207,8 +208,14 @@ class DatabaseTaker:
             pg=part.pg,
             tool_versions=part.tool_versions,
             timings=part.timings,
-            notes=notes,
+            notes=tuple(notes),
         )
+
+    def _clear(self, entries: t.Sequence[Entry], deadline: Deadline) -> t.Iterator[str]:
+        """Let a driver with a repository of its own remove what runs left there that did not come as far as a set."""
+        tidy = getattr(self._driver, "tidy", None)
+        if tidy and (removed := tidy({entry.id: entry.manifest for entry in entries}, deadline).removed):
+            yield f"removed from the repository what no set names: {', '.join(removed)}"
 
     def _choose(self, entries: t.Sequence[Entry]) -> tuple[Manifest | None, str]:
         parent, reason = choose_parent(entries, self._rule, self._driver.name, self._clock())

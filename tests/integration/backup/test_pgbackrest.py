@@ -33,6 +33,7 @@ import urllib.request
 
 import pytest
 from clusters import USER, Background, Cluster, Sets, digests, listing, make_owned, pids, run, until
+from modules import Store, answer, start
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, process, scratch
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import pgbackrest_settings as settings
@@ -130,9 +131,9 @@ class Site:
         """Ask pgBackRest itself, as an operator does."""
         argv = ["pgbackrest", f"--config-path={self.directory}", f"--stanza={STANZA}", *arguments]
         keywords: dict[str, t.Any] = {"user": USER, "extra_groups": []} if os.geteuid() == 0 else {}
-        return subprocess.run(
-            argv, capture_output=True, text=True, cwd="/", timeout=120, check=False, umask=0o077, **keywords
-        )
+        # What it cannot decrypt it prints as it is.
+        keywords.update(text=True, errors="replace", umask=0o077)
+        return subprocess.run(argv, capture_output=True, cwd="/", timeout=120, check=False, **keywords)
 
     def info(self) -> dict[str, t.Any]:
         done = self.engine("info", "--output=json")
@@ -550,7 +551,10 @@ def test_what_recovery_cannot_read_is_no_end_of_the_log(site: Site, place: pathl
     assert site.engine("restore", f"--pg1-path={theirs}", "--archive-mode=off").returncode == 0
     assert rows_after(site, theirs) == "1"
     site.reader().restore(site.sets.chain(manifest), str(place / "data"), LATEST, soon())
-    with pytest.raises(BackupError, match="could not restore file|exit code 126"), opened(place / "data", site):
+    with (
+        pytest.raises(BackupError, match=f"does not start .*unable to get {segments[1]}"),
+        opened(place / "data", site),
+    ):
         pass
     problems = site.driver().verify([manifest], soon())
     assert len(problems) == 1 and re.match(r"the archive \S+ is damaged: of \d+ segments \d+ are good", problems[0])
@@ -865,6 +869,192 @@ def test_no_copy_but_our_own_is_written_over(site: Site, place: pathlib.Path) ->
     assert digests(site.server.data / "base") == before
 
 
+# --- the modules
+
+
+class Modules(Store):
+    """The modules with a server whose log goes to a repository."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(make_owned(site.place / "store"), site.server)
+        self.site = site
+        self.database |= {"driver": "pgbackrest", "stanza": STANZA, "configuration": site.directory}
+        self.reading = {"pgbackrest": {"configuration": site.directory}}
+
+    def configure(self, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
+        given = {
+            "stanza": STANZA,
+            "data_directory": str(self.server.data),
+            "socket": str(self.server.socket),
+            "port": self.server.port,
+            "owner": USER,
+            "repositories": [{"path": str(self.site.repository), "passphrase": PASSPHRASE}],
+            "spool": self.site.settings.spool,
+            "log_directory": self.site.settings.log_directory,
+            "configuration": self.site.directory,
+        }
+        return answer(start("matrixon_pgbackrest", **{**given, **options, "_ansible_check_mode": check}))
+
+    def begin(self) -> None:
+        done = self.configure()
+        assert done["changed"] and not done.get("failed"), done
+        self.site.command(done["archive_command"])
+
+    def read(self, module: str, **options: t.Any) -> dict[str, t.Any]:
+        return self.good(module, **self.reading, **options)
+
+
+@pytest.fixture
+def modules(new_site: t.Callable[..., Site]) -> Modules:
+    """The modules, and a server that archives for a stanza which is not there yet."""
+    made = Modules(new_site())
+    # Without a stanza it could only fail, and then waits for a minute.
+    made.site.command("")
+    for name in (settings.MAIN, settings.SECRETS):
+        (made.site.place / "etc" / name).unlink()
+    return made
+
+
+def test_the_modules_configure_put_away_prove_restore_and_remove(modules: Modules, place: pathlib.Path) -> None:
+    etc, site, server = modules.site.place / "etc", modules.site, modules.server
+    foreseen = modules.configure(check=True)
+    assert foreseen["changed"] and not foreseen.get("failed"), foreseen
+    assert not (etc / settings.MAIN).exists() and not site.repository.exists()
+    done = modules.configure()
+    assert done["changed"] and not done.get("failed"), done
+    assert read_version(f"pgBackRest {done['version']}") >= WANTED
+    assert "the stanza main was made in repository 1" in done["msg"]
+    assert done["archive_command"] == settings.archive_command(STANZA, site.directory)
+    site.command(done["archive_command"])
+    assert PASSPHRASE not in json.dumps(done) and PASSPHRASE not in (etc / settings.MAIN).read_text()
+    assert (etc / settings.SECRETS).stat().st_mode & 0o777 == 0o600
+    assert not modules.configure()["changed"] and not modules.configure(check=True)["changed"]
+
+    full = modules.made()
+    modules.read("matrixon_backup_drill")
+    assert site.row(1)
+    moment = server.sql(NOW)
+    server.sql("DELETE FROM users WHERE name = '@user7:example.org'", "synapse")
+    site.row(2)
+    foreseen = modules.backup(check=True)
+    assert f"incremental: it adds to set {full}" in foreseen["msg"], foreseen
+    later = modules.made()
+    proven = modules.read("matrixon_backup_drill")
+    assert set(modules.statuses(proven).values()) == {"ok"}, proven["msg"]
+    seen = modules.read("matrixon_backup_info", verify_shares=1)
+    assert [(entry["id"], entry["kind"], entry["status"]) for entry in seen["sets"]] == [
+        (later, "incremental", "verified"),
+        (full, "full", "verified"),
+    ]
+    statuses = modules.statuses(seen)
+    assert [statuses[name] for name in ("archive_age", "repository_checksums", "verified_age")] == ["ok"] * 3
+
+    directory = place / "restored"
+    modules.read("matrixon_restore", directory=str(directory), set=full, target=moment)
+    with opened(directory, site) as copy:
+        assert ask(copy, "SELECT count(*) FROM users WHERE name = '@user7:example.org'") == "1"
+        assert ask(copy, "SELECT string_agg(a::text, ',') FROM rows_of_log") == "1"
+
+    # A chain that nobody needs any more goes, and what it had in the repository.
+    new = modules.made(database={"kind": "full"})
+    modules.read("matrixon_backup_drill")
+    foreseen = modules.read("matrixon_backup_prune", check=True, keep_last=1, min_verified=1)
+    assert foreseen["removed"] == [later, full] and len(site.info()["backup"]) == 3
+    assert "2 backups go from the repository" in "; ".join(foreseen["plan"])
+    removed = modules.read("matrixon_backup_prune", keep_last=1, min_verified=1)
+    assert removed["changed"] and modules.sets == [new]
+    assert [backup["annotation"]["matrixon-set"] for backup in site.info()["backup"]] == [new]
+    assert not modules.read("matrixon_backup_prune", keep_last=1, min_verified=1)["changed"]
+    refused = modules.call("matrixon_backup", name=new, state="absent", database=modules.database)
+    assert refused["failed"] and "the only one that a drill has" in refused["msg"]
+    assert modules.sets == [new] and len(site.info()["backup"]) == 1
+
+
+def test_f17_a_hole_is_critical_and_a_flipped_byte_is_found(modules: Modules) -> None:
+    site = modules.site
+    modules.begin()
+    modules.made()
+    site.row(1)
+    lost = site.row(2)
+    site.row(3)
+    assert modules.statuses(modules.read("matrixon_backup_info"))["archive_age"] == "ok"
+    site.segment(lost).unlink()
+    seen = modules.call("matrixon_backup_info", **modules.reading, fail_on="critical")
+    assert seen["failed"] and modules.statuses(seen)["archive_age"] == "critical" and f"lacks {lost}" in seen["msg"]
+    flip(max(site.repository.glob(f"backup/{STANZA}/*F/bundle/*"), key=lambda path: path.stat().st_size))
+    seen = modules.read("matrixon_backup_info", verify_shares=1)
+    assert modules.statuses(seen)["repository_checksums"] == "critical"
+
+
+def test_a_backup_without_a_set_is_cleared_away_and_the_next_one_is_incremental(modules: Modules) -> None:
+    modules.begin()
+    full = modules.made()
+    # Refused when the copy was there already.
+    modules.server.sql("TRUNCATE events CASCADE", "synapse")
+    refused = modules.backup()
+    assert refused.get("failed") and "compared with set" in refused["msg"], refused["msg"]
+    assert len(modules.site.info()["backup"]) == 2
+    result = modules.backup(database={"shrink_percent": 100})
+    assert result["set"]["chain"] == [full, result["set"]["id"]], result
+    assert "removed from the repository what no set names" in json.dumps(result["report"])
+    assert len(modules.site.info()["backup"]) == 2
+
+
+def test_a_repository_that_lost_its_stanza_is_rather_not_mounted(modules: Modules) -> None:
+    modules.begin()
+    modules.made()
+    os.rename(modules.site.repository, modules.site.place / "away")
+    refused = modules.configure()
+    assert refused["failed"] and "look whether it is mounted" in refused["msg"], refused
+    assert [path for path in modules.site.repository.rglob("*") if path.is_file()] == []
+    # Another place is a new repository, and no loss.
+    moved = modules.configure(
+        repositories=[{"path": str(modules.site.place / "another"), "passphrase": "another-long-passphrase"}]
+    )
+    assert "the stanza main was made in repository 1" in moved["msg"], moved
+
+
+def test_what_cannot_be_a_configuration_is_refused_and_nothing_is_touched(modules: Modules) -> None:
+    etc = modules.site.place / "etc"
+    before = listing(modules.site.place)
+    place = {"path": str(modules.site.repository), "passphrase": PASSPHRASE}
+    for options, words in (
+        ({"repositories": [{**place, "passphrase": None}]}, "passphrase is missing"),
+        ({"repositories": [{**place, "passphrase": "short"}]}, "has less than 20 characters"),
+        ({"repositories": []}, "repositories: there is none"),
+        ({"repositories": [{**place, "path": f"{modules.server.data}/x"}]}, "lie in each other"),
+        ({"stanza": "a b"}, "stanza: 'a b' is no name"),
+        ({"processes": 0}, "processes: 0 is not"),
+        ({"owner": "nobody-of-that-name"}, "has no user"),
+    ):
+        for check in (True, False):
+            refused = modules.configure(check=check, **options)
+            assert refused["failed"] and words in refused["msg"], refused
+            assert "short" not in json.dumps({**refused, "invocation": None})
+    assert listing(modules.site.place) == before
+    # What only the server shows to be wrong brings the old files back.
+    modules.configure()
+    before = digests(etc)
+    refused = modules.configure(port=1)
+    assert refused["failed"] and digests(etc) == before
+
+
+def test_a_pgbackrest_that_is_too_old_is_refused_by_name(modules: Modules, place: pathlib.Path) -> None:
+    tool = make_owned(place / "bin") / "pgbackrest"
+    tool.write_text("#!/bin/sh\necho pgBackRest 2.45\n")
+    tool.chmod(0o755)
+    tool.parent.chmod(0o755)
+    place.chmod(0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{tool.parent}:{before}"
+    try:
+        refused = modules.configure()
+    finally:
+        os.environ["PATH"] = before
+    assert refused["failed"] and "pgBackRest is 2.45 on this host, and 2.55 or later is needed" in refused["msg"]
+    assert "use the driver native" in refused["msg"] and not (modules.site.place / "etc" / settings.MAIN).exists()
+
+
 # --- an object store
 
 
@@ -980,9 +1170,10 @@ def test_an_object_store_holds_sets_of_its_own(
     site.row(2)
     shutil.rmtree(site.repository)
     # This host is lost. On the next one the store is the only repository, and has the number 1.
-    away = settings.render(dataclasses.replace(site.settings, repositories=(object_store.repository,)))
-    site.write(settings.MAIN, away)
-    site.write(settings.SECRETS, (site.place / "etc" / settings.SECRETS).read_text().replace("repo2", "repo1"), 0o600)
+    keys = settings.Secrets(STORE_PASSPHRASE, ACCESS_KEY, SECRET_KEY)
+    only = dataclasses.replace(site.settings, repositories=(object_store.repository,))
+    site.write(settings.MAIN, settings.render(only))
+    site.write(settings.SECRETS, settings.render_secrets(only, [keys]), 0o600)
     reader = site.reader(elsewhere=1)
     proof = drill(reader, site.sets.chain(full), str(place / "drill"), site.runner, soon(), target=LATEST)
     assert {check.name: check.message for check in proof.checks if check.status not in ("ok", "skipped")} == {}

@@ -403,11 +403,16 @@ class Answers:
         self.folder = folder
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
-    def give(self, out: str = "", err: str = "", code: int = 0) -> None:
+    def give(self, out: str = "", err: str = "", code: int = 0, **by_command: str) -> None:
+        """Print ``out``, or for some commands what is given for them."""
         (self.folder / "out").write_text(out)
         (self.folder / "err").write_text(err)
         tool = self.folder / "pgbackrest"
-        lines = [f'echo "$@" >> {self.folder}/calls', f"cat {self.folder}/out", f"cat {self.folder}/err >&2"]
+        lines = [f'echo "$@" >> {self.folder}/calls', f"cat {self.folder}/err >&2", f"answer={self.folder}/out"]
+        for command, text in by_command.items():
+            (self.folder / command).write_text(text)
+            lines.append(f'case " $* " in *" {command.replace("_", "-")} "*) answer={self.folder}/{command};; esac')
+        lines.append('cat "$answer"')
         tool.write_text("\n".join(["#!/bin/sh", *lines, f"exit {code}\n"]))
         tool.chmod(0o755)
 
@@ -460,15 +465,29 @@ def test_sets_that_go_together_are_asked_about_together(answers: Answers) -> Non
 
 
 def test_a_removal_that_did_not_happen_is_no_success(answers: Answers) -> None:
-    answers.give((FIXTURES / "info-two-chains.json").read_text())
+    answers.give((FIXTURES / "info-two-chains.json").read_text(), repo_ls="{}")
     driver = PgBackRest("/srv/fleet/db1", Runner(), stanza="main")
-    with pytest.raises(BackupError, match="is still there, though pgbackrest expire ended with code 0"):
+    with pytest.raises(BackupError, match=f"backup {INCR_1} is still there, though pgbackrest expire ended with"):
         driver.tidy({"three": THREE}, Deadline(20))
     assert [line.partition("--repo=1 ")[2] for line in answers.calls() if "expire" in line] == [
         f"expire --set={INCR_1}",
         f"expire --set={FULL_1}",
-        "expire --repo1-retention-archive=1 --repo1-retention-archive-type=full --repo1-retention-full=9999999",
     ]
+
+
+def test_a_log_that_did_not_go_is_no_success(answers: Answers) -> None:
+    everything = {"one": ONE, "two": TWO, "three": THREE}
+    driver = PgBackRest("/srv/fleet/db1", Runner(), stanza="main")
+    info, listing = ((FIXTURES / name).read_text() for name in ("info-two-chains.json", "repo-ls-archive.json"))
+    answers.give(info=info, repo_ls=listing)
+    assert driver.spare(everything, Deadline(20)) == pgbackrest.Tidied((), (), 1)
+    with pytest.raises(BackupError, match="1 segments that no backup needs are still there, though"):
+        driver.tidy(everything, Deadline(20))
+    (line,) = [line.partition("--repo=1 ")[2] for line in answers.calls() if "expire" in line]
+    # As many full backups as there are, so none of them goes.
+    assert line == (
+        "expire --repo1-retention-archive=2 --repo1-retention-archive-type=full --repo1-retention-full=9999999"
+    )
 
 
 def test_a_backup_of_which_nobody_knows_is_no_set() -> None:

@@ -120,6 +120,11 @@ def test_a_wrong_passphrase_is_called_that() -> None:
     with pytest.raises(BackupError, match="The passphrase is another") as caught:
         read_info(json.dumps(document), "main", 2)
     assert caught.value.kind == "auth"
+    # What it took for text has no encoding, and characters that no JSON may have.
+    nonsense = (FIXTURES / "info-wrong-passphrase.json").read_bytes().decode("utf-8", "surrogateescape")
+    with pytest.raises(BackupError, match="The passphrase is another") as caught:
+        read_info(nonsense, "main", 1)
+    assert caught.value.kind == "auth" and caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize("broken", ["", "{}x", "[1]", '[{"name": "main"}]', '[{"name": "main", "repo": [], "db": []}]'])
