@@ -401,6 +401,10 @@ options:
         description: Directory with the backup sets.
         type: path
         required: true
+      expected:
+        description: Whether this host must have sets. If not, a host without any is skipped.
+        type: bool
+        default: true
 """
 
 EXAMPLES = r"""

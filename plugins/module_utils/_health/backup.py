@@ -40,7 +40,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, UNKNOWN, WARNING
 
-SPEC: dict[str, t.Any] = {"root": {"type": "path", "required": True}}
+SPEC: dict[str, t.Any] = {
+    "root": {"type": "path", "required": True},
+    "expected": {"type": "bool", "default": True},
+}
 
 MANIFEST = "MANIFEST.json"
 MAX_MANIFEST = 16 * 1024 * 1024
@@ -121,6 +124,8 @@ def parse_time(text: str) -> datetime.datetime:
 
 def judge_age(facts: Facts, limits: Limits) -> Verdict | list[Verdict]:
     """Grade the newest complete set of each server."""
+    if not facts["servers"] and not facts["expected"]:
+        return skipped(f"{facts['root']} holds no backup set, and none is expected on this host")
     if facts["servers"] is None:
         return Verdict(CRITICAL, f"{facts['root']} does not exist: there is no backup on this host")
     if not facts["servers"]:
@@ -244,7 +249,7 @@ def plan(options: dict[str, t.Any], context: Context) -> Plan:
     from ansible_collections.matrixon.ops.plugins.module_utils._health import backup_proof
 
     root = options["root"]
-    given = {"root": root, "now": context.now}
+    given = {"root": root, "expected": options["expected"], "now": context.now}
     return [
         Probe(root, (AGE,), functools.partial(observe, root), given),
         Probe(root, (VERIFIED, ARCHIVE), functools.partial(backup_proof.observe, root), given),

@@ -40,8 +40,8 @@ def write(server: pathlib.Path, name: str, text: str) -> pathlib.Path:
     return path
 
 
-def results(root: pathlib.Path, name: str = "backup_age") -> list[CheckResult]:
-    plan = backup.plan({"root": str(root)}, Context(NOW))
+def results(root: pathlib.Path, name: str = "backup_age", expected: bool = True) -> list[CheckResult]:
+    plan = backup.plan({"root": str(root), "expected": expected}, Context(NOW))
     return [one for one in engine.execute(plan, engine.Policy(), Deadline(5)).results if one.name == name]
 
 
@@ -136,6 +136,17 @@ def test_missing_root_is_critical(tmp_path: pathlib.Path) -> None:
     result = one(tmp_path / "missing")
     assert result.status == "critical"
     assert "does not exist" in result.message
+
+
+def test_host_that_need_not_have_sets_is_skipped_with_the_reason(tmp_path: pathlib.Path) -> None:
+    for root in (tmp_path, tmp_path / "missing"):
+        (result,) = results(root, expected=False)
+        assert (result.status, result.skipped_reason) == (
+            "skipped",
+            f"{root} holds no backup set, and none is expected on this host",
+        )
+    add_set(tmp_path, "old", 51 * HOUR)
+    assert [result.status for result in results(tmp_path, expected=False)] == ["critical"]
 
 
 def test_directory_that_vanishes_meanwhile_is_not_a_missing_root(
@@ -318,7 +329,7 @@ def test_the_root_may_be_a_fleet_or_a_server(store: Store, below: str) -> None:
     take(store, "one", HOUR, "ok")
     result = one(pathlib.Path(os.path.join(store.root, below)), "backup_verified_age")
     assert (result.status, result.target) == ("ok", store.path)
-    plan = backup.plan({"root": os.path.join(store.root, below)}, Context(NOW))
+    plan = backup.plan({"root": os.path.join(store.root, below), "expected": True}, Context(NOW))
     assert {one.status for one in engine.execute(plan, engine.Policy(), Deadline(5)).results} == {"ok", "skipped"}
 
 
