@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 import typing as t
 
+from ansible_collections.matrixon.ops.plugins.module_utils import _files
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import wal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client, literal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
@@ -28,8 +30,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.process impor
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
 
-# Below an archive: segments of branches that its server has left, a directory for each time that some were set aside.
+# Below an archive: segments of branches that its server has left, a directory for each time that some were set aside,
+# and the history of the server.
 ASIDE = "aside"
+SERVER = "server.json"
 
 # How each compression is undone, by the suffix of its files.
 UNPACK = {"zst": ["zstd", "-dcq"], "gz": ["gzip", "-dc"], "lz4": ["lz4", "-dcq"], "xz": ["xz", "-dc"]}
@@ -63,6 +67,11 @@ class Archive:
         )
         return walk, names
 
+    def left_branch(self, walk: wal.Walk, stop: int) -> int | None:
+        """Return the timeline on which the way ends, if the server left it before the end of the set."""
+        server, timeline = known_history(self.path), walk.timelines[-1]
+        return timeline if server and server.left(timeline, stop) else None
+
     def _listing(self) -> list[str]:
         """Return the names of what recovery can use. A segment that is cut off is none."""
         try:
@@ -89,17 +98,16 @@ class Archive:
     def _histories(self, names: list[str]) -> dict[int, str]:
         """Return the histories of the timelines that recovery may take, by their numbers.
 
-        A timeline of which all segments were set aside is one that its server has
-        left for good; its history stays in the archive, so that no later timeline
-        gets its number.
+        The history of a timeline that the server has left stays in the archive, so
+        that no later timeline gets its number.
         """
-        files = [file for file in map(wal.parse_name, names) if file]
-        lines = {file.timeline for file in files if file.segment}
-        left = {file.timeline for file in map(wal.parse_name, set_aside(self.path)) if file} - lines
+        server = known_history(self.path)
         texts = {}
         for name in names:
             file = wal.parse_name(name)
-            if file and file.kind == wal.HISTORY and not file.compression and file.timeline not in left:
+            if file and file.kind == wal.HISTORY and not file.compression:
+                if server and server.left(file.timeline):
+                    continue
                 with open(os.path.join(self.path, name), encoding="ascii", errors="replace") as content:
                     texts[file.timeline] = content.read()
         return texts
@@ -169,6 +177,30 @@ def set_aside(path: str) -> dict[str, str]:
     for folder, _folders, names in os.walk(os.path.join(path, ASIDE)):
         found.update({name: os.path.join(folder, name) for name in names})
     return found
+
+
+def known_history(path: str) -> wal.History | None:
+    """Return the history of an archive's server when somebody looked last, or None where nobody did."""
+    try:
+        with open(os.path.join(path, SERVER), encoding="ascii") as file:
+            noted = json.load(file)
+        switches = tuple(wal.Switch(int(line), wal.parse_lsn(position)) for line, position in noted["ancestors"])
+        return wal.History(int(noted["timeline"]), switches, wal.check_segment_bytes(noted["segment_bytes"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(f"{os.path.join(path, SERVER)} cannot be read: {error}") from error
+
+
+def note_history(path: str, history: wal.History) -> None:
+    """Note the history of an archive's server."""
+    info = os.stat(path)
+    noted = {
+        "timeline": history.timeline,
+        "ancestors": [[switch.timeline, wal.format_lsn(switch.position)] for switch in history.ancestors],
+        "segment_bytes": history.segment_bytes,
+    }
+    _files.replace(os.path.join(path, SERVER), json.dumps(noted).encode() + b"\n", info.st_uid, info.st_gid, 0o600)
 
 
 def first_hole(walk: wal.Walk, path: str) -> str | None:

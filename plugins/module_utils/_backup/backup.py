@@ -156,7 +156,7 @@ def _source(media: shared.Options) -> Source:
     return Source(
         root=media["path"],
         directories=(*(Kept(name) for name in media["required"]), *(Kept(name, False) for name in media["optional"])),
-        max_shrink_percent=media["shrink_percent"],
+        shrink_percent=media["shrink_percent"],
         accept_file_system=media["accept_file_system"],
         accept_empty=media["accept_empty"],
     )

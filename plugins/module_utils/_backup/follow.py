@@ -9,7 +9,8 @@ pg_receivewal goes on behind the highest segment of its directory. After a
 restore to a moment in the past that is one of a branch that the server has
 left, which the server refuses to send on, and nothing would be received ever
 after. So such segments are set aside, and come back when the server is on
-their branch again.
+their branch again. What the server's history is stays noted in the archive, so
+that no restore takes a branch that was left for the newest.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ import typing as t
 from ansible_collections.matrixon.ops.plugins.module_utils import _files
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, wal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import ASIDE, set_aside
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import (
+    ASIDE,
+    known_history,
+    note_history,
+    set_aside,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import literal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
@@ -30,47 +36,20 @@ from ansible_collections.matrixon.ops.plugins.module_utils._net import reason
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
 
 
-class History(t.NamedTuple):
-    """The timeline that a server is on, and where its ancestors were left."""
-
-    timeline: int
-    ancestors: tuple[wal.Switch, ...]
-    segment_bytes: int
-
-    def holds(self, file: wal.File) -> bool:
-        """Tell whether the server would send the log on behind this file."""
-        if not file.segment:
-            raise AssertionError
-        if file.timeline == self.timeline:
-            return True
-        left = dict(self.ancestors).get(file.timeline)
-        number = wal.split(file.segment, self.segment_bytes)[1]
-        # Behind a whole segment comes the next one, and a part of one is received again from its beginning.
-        start = number + 1 if file.kind == wal.SEGMENT else number
-        return left is not None and start * self.segment_bytes <= left
-
-    def place(self, file: wal.File) -> tuple[int, int]:
-        """Return by what pg_receivewal takes one file for later than another."""
-        if not file.segment:
-            raise AssertionError
-        timeline, number = wal.split(file.segment, self.segment_bytes)
-        return number, timeline
-
-
-def to_set_aside(names: t.Iterable[str], history: History) -> list[str]:
+def to_set_aside(names: t.Iterable[str], history: wal.History) -> list[str]:
     """Return the files behind which a receiver would not get on, the latest first."""
     found = []
-    for name, file in sorted(_segments(names), key=lambda pair: history.place(pair[1]), reverse=True):
-        if history.holds(file):
+    for name, file in sorted(_segments(names), key=lambda pair: _place(pair[1], history), reverse=True):
+        if history.sends_behind(file):
             break
         found.append(name)
     return found
 
 
-def to_bring_back(names: t.Iterable[str], aside: t.Mapping[str, str], history: History) -> dict[str, str]:
+def to_bring_back(names: t.Iterable[str], aside: t.Mapping[str, str], history: wal.History) -> dict[str, str]:
     """Return what was set aside and is of the server's history, name to path; the archive's own files stay."""
     there = set(names)
-    return {name: aside[name] for name, file in _segments(aside) if name not in there and history.holds(file)}
+    return {name: aside[name] for name, file in _segments(aside) if name not in there and history.sends_behind(file)}
 
 
 def _segments(names: t.Iterable[str]) -> list[tuple[str, wal.File]]:
@@ -78,7 +57,13 @@ def _segments(names: t.Iterable[str]) -> list[tuple[str, wal.File]]:
     return [(name, file) for name, file in files if file and file.kind in (wal.SEGMENT, wal.PARTIAL)]
 
 
-def ask(client: cluster.Client, deadline: Deadline) -> History:
+def _place(file: wal.File, history: wal.History) -> tuple[int, int]:
+    """Return by what pg_receivewal takes one segment for later than another."""
+    timeline, number = wal.split(file.segment or "", history.segment_bytes)
+    return number, timeline
+
+
+def ask(client: cluster.Client, deadline: Deadline) -> wal.History:
     """Return the history of a running primary."""
     with client.session(deadline) as session:
         if session.value("SELECT pg_is_in_recovery()") != "f":
@@ -88,7 +73,7 @@ def ask(client: cluster.Client, deadline: Deadline) -> History:
         name = session.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
         timeline, _number = wal.split(name, segment_bytes)
         if timeline == 1:
-            return History(1, (), segment_bytes)
+            return wal.History(1, (), segment_bytes)
         path = f"pg_wal/{wal.history_name(timeline)}"
         text = "\n".join(
             row["line"]
@@ -96,7 +81,7 @@ def ask(client: cluster.Client, deadline: Deadline) -> History:
                 f"SELECT line FROM regexp_split_to_table(pg_read_file({literal(path)}), '\\n') AS line"
             )
         )
-    return History(timeline, wal.parse_history(timeline, text), segment_bytes)
+    return wal.History(timeline, wal.parse_history(timeline, text), segment_bytes)
 
 
 def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Outcome:
@@ -109,6 +94,7 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
         raise BackupError(INTERNAL, f"path: {path} is no directory; name the archive that pg_receivewal fills")
     with cluster.client(shared.reach(options), shared.runner(options), deadline) as client:
         history = ask(client, deadline)
+    known = known_history(path)
     try:
         names = os.listdir(path)
         apart = to_set_aside(names, history)
@@ -116,16 +102,17 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
         if not check_mode:
             _bring_back(path, back)
             _set_aside(path, apart, clock())
+            note_history(path, history)
     except OSError as error:
         raise BackupError(INTERNAL, f"{error.filename or path}: {reason(error)}") from error
     return Outcome(
-        changed=bool(apart or back),
+        changed=bool(apart or back) or known != history,
         msg=_words(history, apart, back),
         values={"timeline": history.timeline, "set_aside": sorted(apart), "brought_back": sorted(back)},
     )
 
 
-def _words(history: History, apart: list[str], back: t.Mapping[str, str]) -> str:
+def _words(history: wal.History, apart: list[str], back: t.Mapping[str, str]) -> str:
     said = []
     if apart:
         said.append(f"set aside {len(apart)} segments of a branch that the server has left, {min(apart)} the first")

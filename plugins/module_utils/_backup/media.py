@@ -49,7 +49,7 @@ class Kept:
 class Source:
     """A media store and what of it is kept.
 
-    ``max_shrink_percent`` is how much of a required directory may be gone
+    ``shrink_percent`` is how much of a required directory may be gone
     since the last full run. ``accept_file_system`` says that the store was
     moved to another file system on purpose, ``accept_empty`` that it has no
     files yet.
@@ -57,7 +57,7 @@ class Source:
 
     root: str
     directories: tuple[Kept, ...]
-    max_shrink_percent: float = 10.0
+    shrink_percent: float = 10.0
     accept_file_system: bool = False
     accept_empty: bool = False
 
@@ -66,8 +66,8 @@ class Source:
         found = []
         if not os.path.isabs(self.root) or not os.path.normpath(self.root).strip("/"):
             found.append(f"media: {self.root!r} is not the absolute path of a media store")
-        if not 0 <= self.max_shrink_percent <= 100:
-            found.append(f"max_shrink_percent: {self.max_shrink_percent:g} is not between 0 and 100")
+        if not 0 <= self.shrink_percent <= 100:
+            found.append(f"shrink_percent: {self.shrink_percent:g} is not between 0 and 100")
         if not self.directories:
             found.append("media: no directory of the store is to be kept")
         seen: list[str] = []

@@ -299,7 +299,7 @@ def judge(source: Source, previous: MediaPart | None, found: t.Mapping[str, Foun
             continue
         now = found.get(kept.path)
         lost = max(_lost(before.files, now.files if now else 0), _lost(before.bytes, now.bytes if now else 0))
-        if lost <= source.max_shrink_percent:
+        if lost <= source.shrink_percent:
             continue
         left = f"{digits(now.files)} files with {human(now.bytes, 'B')}" if now else "no files"
         then = f"{digits(before.files)} with {human(before.bytes, 'B')}"
@@ -307,8 +307,8 @@ def judge(source: Source, previous: MediaPart | None, found: t.Mapping[str, Foun
         if kept.required and not (source.accept_empty and not total):
             raise BackupError(
                 INTERNAL,
-                f"media: {words}. More than {source.max_shrink_percent:g} % is refused, and the copies before stay; "
-                "where files were removed on purpose, raise max_shrink_percent for one run",
+                f"media: {words}. More than {source.shrink_percent:g} % is refused, and the copies before stay; "
+                "where files were removed on purpose, raise shrink_percent for one run",
                 {"lost_percent": lost, "directory": kept.path},
             )
         notes.append(words)

@@ -248,6 +248,13 @@ class Native:
                 f"recovery would take {walk.trap} instead, which is another history, and call it success; take another "
                 "set, name an earlier timeline or a log position before it, or immediate for the set's own end",
             )
+        if target.kind in (LATEST, TIME) and (line := archive.left_branch(walk, stop)):
+            raise BackupError(
+                INTERNAL,
+                f"target: {target} cannot be reached from set {manifest.id}: it is of timeline {line}, and the server "
+                "left that before the end of the set; take an older set or one made since, or immediate for the set's "
+                "own end",
+            )
         settings = {
             "recovery_target_timeline": str(walk.timelines[-1]),
             "restore_command": self._restore_command(names),

@@ -417,7 +417,8 @@ class PgBackRest:
         stop = wal.parse_lsn(pg.lsn_stop or "")
         found = Continuity(manifest.id, archive.path, stop, walk, archive.newest(walk), archive.listed.twice)
         settings = {
-            "recovery_target_timeline": "current" if target.kind == IMMEDIATE else str(walk.timelines[-1]),
+            # The server wants the history of a timeline that it is told by number, and that may be in no archive.
+            "recovery_target_timeline": "current" if walk.timelines[-1] == own else str(walk.timelines[-1]),
             "restore_command": restore_command(engine.stanza, engine.repository, self.directory),
         }
         if walk.end is None or walk.end < stop:

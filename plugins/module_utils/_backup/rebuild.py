@@ -152,6 +152,8 @@ def _build(
             note.say(f"{human(size, 'B')} copied", size, "B")
         _recover(building, chain[-1][1], target, reach, options, how, steps, deadline)
         _forget_recovery(building)
+        if timeline := steps.facts.get("timeline"):
+            _announce(building, timeline)
 
 
 def _build_files(
@@ -269,3 +271,16 @@ def _forget_recovery(data: str) -> None:
         kept = file.read().partition(RECOVERY_NOTE)[0].rstrip("\n")
     info = os.stat(path)
     _files.replace(path, (kept + "\n").encode("utf-8", "surrogateescape"), info.st_uid, info.st_gid, 0o600)
+
+
+def _announce(data: str, timeline: int) -> None:
+    """Let a server that archives hand over the history of the timeline that recovery began while it archived nothing.
+
+    Segments it finds by itself, histories it does not, and without this one
+    nobody can follow the log to the new timeline.
+    """
+    name = f"{timeline:08X}.history"
+    folder = os.path.join(data, "pg_wal/archive_status")
+    if os.path.exists(os.path.join(data, "pg_wal", name)) and not os.path.exists(os.path.join(folder, f"{name}.done")):
+        info = os.stat(folder)
+        _files.replace(os.path.join(folder, f"{name}.ready"), b"", info.st_uid, info.st_gid, 0o600)

@@ -193,6 +193,31 @@ def parse_history(timeline: int, text: str) -> tuple[Switch, ...]:
     return tuple(found)
 
 
+class History(t.NamedTuple):
+    """The timeline that a server is on, and where its ancestors were left."""
+
+    timeline: int
+    ancestors: tuple[Switch, ...]
+    segment_bytes: int
+
+    def sends_behind(self, file: File) -> bool:
+        """Tell whether the server sends the log on behind a segment."""
+        if not file.segment:
+            raise AssertionError
+        if file.timeline == self.timeline:
+            return True
+        end = dict(self.ancestors).get(file.timeline)
+        number = split(file.segment, self.segment_bytes)[1]
+        # Behind a whole segment comes the next one, and a part of one is received again from its beginning.
+        start = number + 1 if file.kind == SEGMENT else number
+        return end is not None and start * self.segment_bytes <= end
+
+    def left(self, timeline: int, position: int = 0) -> bool:
+        """Tell whether the server left a timeline before a position. Of timelines that came later nothing is known."""
+        end = dict(self.ancestors).get(timeline)
+        return timeline < self.timeline and (end is None or end < position)
+
+
 # --- the archive
 
 

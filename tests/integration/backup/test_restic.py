@@ -156,7 +156,7 @@ def test_an_emptied_or_shrunk_store_is_refused_and_the_last_copy_stays(driver, s
     for path in gone:
         path.unlink()
     refused(driver, store.source, full, "local_content has 17 files .*: .* % are gone")
-    assert driver.backup(replace(store.source, max_shrink_percent=30), full, None, soon()).files == 34
+    assert driver.backup(replace(store.source, shrink_percent=30), full, None, soon()).files == 34
     store.root.rename(tmp_path / "away")
     store.root.mkdir()
     refused(driver, store.source, full, "is its file system mounted")
@@ -331,7 +331,7 @@ def test_files_that_come_and_go_during_a_full_run(driver, store, tmp_path):
     thread = threading.Thread(target=remove)
     thread.start()
     try:
-        part = driver.backup(replace(store.source, max_shrink_percent=100), None, None, soon())
+        part = driver.backup(replace(store.source, shrink_percent=100), None, None, soon())
     finally:
         stop.set()
         thread.join()

@@ -222,7 +222,7 @@ def test_a_store_that_shrank_is_refused(driver, store, full, tmp_path):
         for path in store.paths(media_id):
             store.path(path).unlink()
     refused(driver, store.source, full, "local_content has 17 files .*: .* % are gone")
-    part = driver.backup(replace(store.source, max_shrink_percent=30), full, None, soon())
+    part = driver.backup(replace(store.source, shrink_percent=30), full, None, soon())
     assert part.files == 34
     # What is gone from the source is still in the snapshot that had it.
     assert len(restored(driver, full, tmp_path / "target")) > len(kept(store.root))
@@ -355,7 +355,7 @@ def test_files_that_come_and_go_during_a_full_run(driver, store, tmp_path):
     thread = threading.Thread(target=remove)
     thread.start()
     try:
-        part = driver.backup(replace(store.source, max_shrink_percent=100), None, None, soon())
+        part = driver.backup(replace(store.source, shrink_percent=100), None, None, soon())
     finally:
         stop.set()
         thread.join()

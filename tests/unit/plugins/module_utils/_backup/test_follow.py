@@ -9,8 +9,13 @@ import pathlib
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import follow, wal
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import Archive, set_aside
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import Target
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import (
+    Archive,
+    known_history,
+    note_history,
+    set_aside,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner
 
 SIZE = 1024 * 1024
@@ -21,9 +26,9 @@ def name(timeline: int, number: int, end: str = "") -> str:
     return wal.name_of(timeline, number, SIZE) + end
 
 
-def history(timeline: int, *left: tuple[int, float]) -> follow.History:
+def history(timeline: int, *left: tuple[int, float]) -> wal.History:
     switches = tuple(wal.Switch(line, int(segments * SIZE)) for line, segments in left)
-    return follow.History(timeline, switches, SIZE)
+    return wal.History(timeline, switches, SIZE)
 
 
 FIRST = [name(1, 4), name(1, 5), name(1, 6), name(1, 7, ".partial")]
@@ -49,7 +54,7 @@ FIRST = [name(1, 4), name(1, 5), name(1, 6), name(1, 7, ".partial")]
         ([name(1, 9, ".zst"), name(1, 8, ".gz")], history(2, (1, 9.5)), [name(1, 9, ".zst")]),
     ],
 )
-def test_what_is_set_aside(names: list[str], where: follow.History, wanted: list[str]) -> None:
+def test_what_is_set_aside(names: list[str], where: wal.History, wanted: list[str]) -> None:
     assert follow.to_set_aside(names, where) == wanted
 
 
@@ -78,13 +83,35 @@ def test_there_and_back_nothing_is_lost(tmp_path: pathlib.Path) -> None:
     assert os.listdir(tmp_path / "aside") == []
 
 
-def test_a_timeline_that_was_set_aside_is_not_the_newest(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "00000002.history").write_text(f"1\t{wal.format_lsn(int(5.5 * SIZE))}\tno recovery target\n")
-    for each in (name(1, 4), name(1, 5), name(2, 5)):
-        (tmp_path / each).write_bytes(bytes(SIZE))
+@pytest.mark.parametrize(
+    ("where", "timeline", "position", "left"),
+    [
+        (history(1), 1, 9, False),
+        (history(2, (1, 5.5)), 1, 5.5, False),
+        (history(2, (1, 5.5)), 1, 6, True),
+        (history(2, (1, 5.5)), 2, 9, False),
+        # Taken back, and restored again: the second timeline is no ancestor.
+        (history(3, (1, 4)), 2, 0, True),
+        # A standby was promoted since: of that nothing is known here.
+        (history(1), 2, 0, False),
+    ],
+)
+def test_which_branches_a_server_has_left(where: wal.History, timeline: int, position: float, left: bool) -> None:
+    assert where.left(timeline, int(position * SIZE)) is left
+
+
+def test_a_timeline_that_was_left_is_not_the_newest(tmp_path: pathlib.Path) -> None:
+    text = f"1\t{wal.format_lsn(int(5.5 * SIZE))}\tno recovery target\n"
+    (tmp_path / "00000002.history").write_text(text)
     archive = Archive(str(tmp_path), Runner(), "", SIZE)
     assert set(archive._histories(os.listdir(tmp_path))) == {2}
-    follow._set_aside(str(tmp_path), [name(2, 5)], NOW)
+    note_history(str(tmp_path), history(3, (1, 5)))
+    assert known_history(str(tmp_path)) == history(3, (1, 5))
     assert set(archive._histories(os.listdir(tmp_path))) == set()
-    assert "00000002.history" in os.listdir(tmp_path), "its number would be taken again"
-    assert Target.parse("latest").timeline is None
+    assert os.stat(tmp_path / "server.json").st_mode & 0o077 == 0
+
+
+def test_a_note_that_cannot_be_read_is_said(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "server.json").write_text('{"timeline": 2}')
+    with pytest.raises(BackupError, match=r"server\.json cannot be read"):
+        known_history(str(tmp_path))

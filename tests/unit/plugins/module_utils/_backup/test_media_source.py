@@ -196,8 +196,8 @@ def test_a_required_directory_may_lose_ten_percent(source, before, now, refused)
     with pytest.raises(BackupError, match="are gone") as caught:
         media_source.judge(source, previous, counted(local_content=now))
     assert caught.value.facts["directory"] == "local_content"
-    assert "the copies before stay" in caught.value.message and "max_shrink_percent" in caught.value.message
-    assert media_source.judge(replace(source, max_shrink_percent=30), previous, counted(local_content=now)) == []
+    assert "the copies before stay" in caught.value.message and "shrink_percent" in caught.value.message
+    assert media_source.judge(replace(source, shrink_percent=30), previous, counted(local_content=now)) == []
 
 
 def test_bytes_count_as_well_as_files(source):
