@@ -29,9 +29,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build/collections"
 sys.path[:0] = [str(ROOT / "tests/integration/backup"), str(COLLECTIONS)]
 
-from clusters import USER, Cluster, make_owned  # noqa: E402
+from clusters import USER, Cluster, make_owned, until  # noqa: E402
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import installed  # noqa: E402
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import LEVEL  # noqa: E402
 
 IMAGE = "matrixon-ops/host:trixie"
 PACKAGES = ("postgresql", "zstd", "rsync", "restic", "ansible-core", "procps")
@@ -213,14 +214,14 @@ class DatabaseBench:
         full = self._backup("full", "full")
         self._bare("bare full", [])
         self._bare("bare full, not brought to the disk", ["--no-sync"])
-        self.data.change()
+        self._change()
         self._dump("guide dump after the change", again)
         sets = [full]
         if self.incremental:
             sets.append(self._backup("incremental", "incremental"))
             listed = self.store.path / "sets" / full / "db/physical/backup_manifest"
             self._bare("bare incremental", [f"--incremental={listed}"])
-            self.data.change(ordered=True)
+            self._change(ordered=True)
             self._backup("incremental, ids in order", "incremental")
         self._take("guide gunzip -t", f"gunzip -t {dump}", dump)
         self._drill("drill", full)
@@ -231,6 +232,15 @@ class DatabaseBench:
         self.store = self._new_store()
         dump.unlink()
         again.unlink()
+
+    def _change(self, ordered: bool = False) -> None:
+        """Change a hundredth, and let the server come to rest: by night most of a day's changes are long written."""
+        self.data.change(ordered)
+        self._sql("CHECKPOINT")
+        if self.incremental:
+            written = self._sql("SELECT pg_current_wal_lsn()")
+            self._sql("SELECT pg_switch_wal(); CHECKPOINT")
+            until(lambda: self._sql(f"SELECT summarized_lsn >= '{written}' FROM pg_get_wal_summarizer_state()") == "t")
 
     def _take(self, name: str, script: str, product: pathlib.Path) -> None:
         self.readings.take(name, lambda: self.server.shell(script), lambda _answer: size(product), self.server)
@@ -249,7 +259,7 @@ class DatabaseBench:
     def _bare(self, name: str, options: list[str]) -> None:
         """Run the engine alone, with the options that the driver gives it. As our set it is on the disk at the end."""
         target = self.scratch / "bare"
-        compress = "server-zstd:level=3,workers=2"
+        compress = f"server-zstd:level={LEVEL},workers=2"
         words = f"pg_basebackup --pgdata={target} --format=tar --wal-method=stream --compress={compress}"
         words += f" --checkpoint=fast {' '.join(options)}"
         self._take(name, words, target)
