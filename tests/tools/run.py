@@ -46,7 +46,7 @@ PYTEST = {
     "integration": [PYTHON, "-m", "pytest", "-v", "--junit-xml", "reports/integration.xml", "tests/integration"],
 }
 # Scenarios with hosts of their own. The files of their tests are collected by Molecule.
-SCENARIOS = ("default", "firewall", "profile_matrixon", "certbot")
+SCENARIOS = ("default", "firewall", "profile_matrixon", "certbot", "pgbackrest")
 MOLECULE = {f"molecule-{name}": ["molecule", "test", "--scenario-name", name] for name in SCENARIOS}
 SERVERS = ("integration", *MOLECULE)
 GROUPS = {
