@@ -274,13 +274,14 @@ def _forget_recovery(data: str) -> None:
 
 
 def _announce(data: str, timeline: int) -> None:
-    """Let a server that archives hand over the history of the timeline that recovery began while it archived nothing.
+    """Let a server that archives hand over the history of what recovery began behind a timeline, archiving nothing.
 
     Segments it finds by itself, histories it does not, and without this one
     nobody can follow the log to the new timeline.
     """
-    name = f"{timeline:08X}.history"
     folder = os.path.join(data, "pg_wal/archive_status")
-    if os.path.exists(os.path.join(data, "pg_wal", name)) and not os.path.exists(os.path.join(folder, f"{name}.done")):
-        info = os.stat(folder)
-        _files.replace(os.path.join(folder, f"{name}.ready"), b"", info.st_uid, info.st_gid, 0o600)
+    info = os.stat(folder)
+    for name in os.listdir(os.path.join(data, "pg_wal")):
+        file = wal.parse_name(name)
+        if file and file.kind == wal.HISTORY and file.timeline > timeline:
+            _files.replace(os.path.join(folder, f"{name}.ready"), b"", info.st_uid, info.st_gid, 0o600)

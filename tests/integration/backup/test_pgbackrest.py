@@ -596,7 +596,7 @@ def test_the_log_is_followed_over_a_change_of_timeline(site: Site, place: pathli
     site.reader().restore(chain, str(place / "data"), LATEST, soon())
     assert rows_after(site, place / "data") == "1,2,3"
     reach = site.reader().reach(chain, Target(timeline=1), soon())
-    assert (reach.timelines, reach.settings["recovery_target_timeline"]) == ((1,), "1")
+    assert (reach.timelines, reach.settings["recovery_target_timeline"]) == ((1,), "current")
     # Where the new timeline begins nothing may be missing: recovery would go on along the old one.
     site.segment(first).unlink()
     with pytest.raises(BackupError, match="cannot be reached"):
@@ -968,6 +968,30 @@ def test_the_modules_configure_put_away_prove_restore_and_remove(modules: Module
     refused = modules.call("matrixon_backup", name=new, state="absent", database=modules.database)
     assert refused["failed"] and "the only one that a drill has" in refused["msg"]
     assert modules.sets == [new] and len(site.info()["backup"]) == 1
+
+
+def test_after_a_restore_in_place_the_log_goes_on(modules: Modules, place: pathlib.Path) -> None:
+    """The copy recovered without archiving, and what it began a new timeline with is needed from then on."""
+    site, server = modules.site, modules.server
+    modules.begin()
+    full = modules.made()
+    modules.read("matrixon_backup_drill")
+    site.row(1)
+    directory = server.base / "restored"
+    modules.read("matrixon_restore", directory=str(directory))
+    server.stop("fast")
+    assert answer(start("matrixon_swap", path=str(server.data), new=str(directory)))["changed"]
+    server.start()
+    assert site.row(2).startswith("00000002")
+    until(lambda: list(site.repository.glob(f"archive/{STANZA}/*/00000002.history")))
+    result = modules.backup()
+    assert result.get("set", {}).get("chain") == [full, result["set"]["id"]], result["msg"]
+    assert set(modules.statuses(modules.read("matrixon_backup_drill")).values()) == {"ok"}
+    site.row(3)
+    assert modules.statuses(modules.read("matrixon_backup_info"))["archive_age"] == "ok"
+    again = place / "again"
+    modules.read("matrixon_restore", directory=str(again))
+    assert rows_after(site, again) == "1,2,3"
 
 
 def test_f17_a_hole_is_critical_and_a_flipped_byte_is_found(modules: Modules) -> None:
