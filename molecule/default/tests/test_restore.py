@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -43,6 +44,25 @@ def test_media_and_keys_are_put_away_where_they_are(server: t.Any, backup: str) 
         assert sorted(newest["components"]) == components, newest
         found = server(host).run("grep -rlsF molecule-macaroon-secret-key /var/backups/matrixon")
         assert found.stdout == "", "a secret lies in a backup in the clear"
+
+
+def test_new_media_are_put_away_by_what_the_tables_say(
+    playbook: t.Any, backup: str, server: t.Any, people: t.Any
+) -> None:
+    alice, _bob = people
+    content = os.urandom(10_000)
+    name = alice.client.upload(alice.token, "new.bin", "application/octet-stream", content).rpartition("/")[2]
+    run = playbook("backup_media")
+    assert run.code == 0, run.output
+    hs1 = server("hs1")
+    catalog = json.loads(hs1.check_output("cat /var/backups/matrixon/molecule/hs1/catalog.json"))
+    newest = max(catalog["sets"], key=lambda entry: entry["sequence"])
+    assert newest["components"] == ["media"], newest
+    path = f"/var/backups/matrixon/molecule/hs1/sets/{newest['id']}/MANIFEST.json"
+    media = json.loads(hs1.check_output("cat %s", path))["media"]
+    assert media["list_driven"], media
+    kept = "find /var/backups/matrixon/molecule/hs1/media -path '*/%s/%s/%s' -exec sha256sum {} +"
+    assert hashlib.sha256(content).hexdigest() in hs1.check_output(kept % (name[:2], name[2:4], name[4:]))
 
 
 def test_a_restore_is_refused_without_its_word(playbook: t.Any, backup: str, server: t.Any) -> None:
