@@ -185,7 +185,8 @@ def known_history(path: str) -> wal.History | None:
         with open(os.path.join(path, SERVER), encoding="ascii") as file:
             noted = json.load(file)
         switches = tuple(wal.Switch(int(line), wal.parse_lsn(position)) for line, position in noted["ancestors"])
-        return wal.History(int(noted["timeline"]), switches, wal.check_segment_bytes(noted["segment_bytes"]))
+        others = tuple(int(line) for line in noted["others"])
+        return wal.History(int(noted["timeline"]), switches, wal.check_segment_bytes(noted["segment_bytes"]), others)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -199,6 +200,7 @@ def note_history(path: str, history: wal.History) -> None:
         "timeline": history.timeline,
         "ancestors": [[switch.timeline, wal.format_lsn(switch.position)] for switch in history.ancestors],
         "segment_bytes": history.segment_bytes,
+        "others": list(history.others),
     }
     _files.replace(os.path.join(path, SERVER), json.dumps(noted).encode() + b"\n", info.st_uid, info.st_gid, 0o600)
 

@@ -97,6 +97,8 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
     known = known_history(path)
     try:
         names = os.listdir(path)
+        seen = [file.timeline for file in map(wal.parse_name, names) if file]
+        history = history.among([*seen, *(known.others if known else ())])
         apart = to_set_aside(names, history)
         back = to_bring_back(set(names).difference(apart), set_aside(path), history)
         if not check_mode:

@@ -194,11 +194,16 @@ def parse_history(timeline: int, text: str) -> tuple[Switch, ...]:
 
 
 class History(t.NamedTuple):
-    """The timeline that a server is on, and where its ancestors were left."""
+    """The timeline that a server is on, and where its ancestors were left.
+
+    ``others`` are timelines that were known then and that it does not come
+    from, such as one that a restore began and that was taken back.
+    """
 
     timeline: int
     ancestors: tuple[Switch, ...]
     segment_bytes: int
+    others: tuple[int, ...] = ()
 
     def sends_behind(self, file: File) -> bool:
         """Tell whether the server sends the log on behind a segment."""
@@ -215,7 +220,14 @@ class History(t.NamedTuple):
     def left(self, timeline: int, position: int = 0) -> bool:
         """Tell whether the server left a timeline before a position. Of timelines that came later nothing is known."""
         end = dict(self.ancestors).get(timeline)
+        if timeline in self.others:
+            return True
         return timeline < self.timeline and (end is None or end < position)
+
+    def among(self, timelines: t.Iterable[int]) -> History:
+        """Return the same with those of these timelines that it does not come from."""
+        own = {self.timeline, *dict(self.ancestors)}
+        return self._replace(others=tuple(sorted({*self.others, *timelines} - own)))
 
 
 # --- the archive

@@ -92,6 +92,9 @@ def test_there_and_back_nothing_is_lost(tmp_path: pathlib.Path) -> None:
         (history(2, (1, 5.5)), 2, 9, False),
         # Taken back, and restored again: the second timeline is no ancestor.
         (history(3, (1, 4)), 2, 0, True),
+        # Taken back: the server was on timeline 2, and is not any more.
+        (history(1).among([1, 2]), 2, 0, True),
+        (history(2, (1, 5)).among([1, 2]), 2, 0, False),
         # A standby was promoted since: of that nothing is known here.
         (history(1), 2, 0, False),
     ],
@@ -105,8 +108,8 @@ def test_a_timeline_that_was_left_is_not_the_newest(tmp_path: pathlib.Path) -> N
     (tmp_path / "00000002.history").write_text(text)
     archive = Archive(str(tmp_path), Runner(), "", SIZE)
     assert set(archive._histories(os.listdir(tmp_path))) == {2}
-    note_history(str(tmp_path), history(3, (1, 5)))
-    assert known_history(str(tmp_path)) == history(3, (1, 5))
+    note_history(str(tmp_path), history(3, (1, 5)).among([1, 2, 3]))
+    assert known_history(str(tmp_path)) == history(3, (1, 5))._replace(others=(2,))
     assert set(archive._histories(os.listdir(tmp_path))) == set()
     assert os.stat(tmp_path / "server.json").st_mode & 0o077 == 0
 
