@@ -445,16 +445,17 @@ def main(arguments: list[str]) -> None:
             for number in range(1, options.rounds + 1):
                 print(f"round {number} of {options.rounds}", flush=True)
                 bench.round()
-    lines = table(readings)
-    show(lines)
-    path = ROOT / "reports/bench-backup.json"
-    path.parent.mkdir(exist_ok=True)
-    document = {
-        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "data": facts,
-        "table": lines,
-        "readings": {name: [reading.figures() for reading in found] for name, found in readings.all.items()},
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n")
-    print(f"written to {path}")
+        # Before the data is removed, which can take minutes.
+        lines = table(readings)
+        show(lines)
+        path = ROOT / "reports/bench-backup.json"
+        path.parent.mkdir(exist_ok=True)
+        document = {
+            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "data": facts,
+            "table": lines,
+            "readings": {name: [reading.figures() for reading in found] for name, found in readings.all.items()},
+        }
+        path.write_text(json.dumps(document, indent=2) + "\n")
+        print(f"written to {path}")
