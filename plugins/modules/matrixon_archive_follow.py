@@ -14,6 +14,8 @@ description:
     that is one of a branch that the server has left, which the server does not send on, and nothing would be received.
   - This sets such segments aside, in a directory C(aside) below the archive, and brings them back once the server is on
     their branch again. Nothing is removed.
+  - Where the server has not kept what the receiver would ask for next, it marks with an empty segment from where on the
+    server has the log. Then the archive has a hole, and a new set is needed.
   - Restart the receiver where this changed something.
 requirements:
   - psql on the host
@@ -31,6 +33,12 @@ options:
     description: Directory that C(pg_receivewal) fills.
     type: path
     required: true
+  slot:
+    description:
+      - Physical replication slot with which the server keeps the log for the receiver. It is made where it is missing,
+        and anew where the server gave it up, because it would have had to keep too much.
+      - Left out, no slot is looked at.
+    type: str
   owner:
     description: User of the operating system as whom psql runs. Left out, the user who runs the module.
     type: str
@@ -72,6 +80,7 @@ EXAMPLES = r"""
 - name: Let the archive follow the server to its new history
   matrixon.ops.matrixon_archive_follow:
     path: /var/backups/matrixon/example/db1/wal
+    slot: matrixon_backup
     owner: postgres
 """
 
@@ -94,6 +103,11 @@ set_aside:
   type: list
   elements: str
   sample: ["000000010000000000000007"]
+hole_before:
+  description: The segment from which on the server has kept the log, if that is not where the archive ends.
+  returned: success
+  type: str
+  sample: 00000001000000000000002A
 brought_back:
   description: Names of the files that came back.
   returned: success
@@ -114,6 +128,7 @@ def main():
         argument_spec=dict(
             shared.CONNECTION,
             path=dict(type="path", required=True),
+            slot=dict(type="str"),
             owner=dict(type="str"),
             deadline=dict(type="float", default=60),
         ),

@@ -95,6 +95,11 @@ options:
         description: The question.
         type: str
         required: true
+  slot:
+    description:
+      - Physical replication slot to make in the copy, so that its log is kept from the first byte on for a receiver.
+        Only for V(component=database), and no dump.
+    type: str
   truncate:
     description:
       - Tables to empty in the copy before anybody can use it, because what is in them must not be used a second time.
@@ -184,6 +189,7 @@ def main():
             accept_unverified=dict(type="str", default=""),
             queries=dict(type="list", elements="dict", options=query, default=[]),
             truncate=dict(type="list", elements="dict", options=truncate, default=[]),
+            slot=dict(type="str"),
         ),
         supports_check_mode=True,
     )

@@ -190,7 +190,9 @@ def known_history(path: str) -> wal.History | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(f"{os.path.join(path, SERVER)} cannot be read: {error}") from error
+        raise damaged(
+            f"{os.path.join(path, SERVER)} cannot be read: {error}; remove it, and the next run writes it anew"
+        ) from error
 
 
 def note_history(path: str, history: wal.History) -> None:

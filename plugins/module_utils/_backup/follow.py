@@ -9,7 +9,9 @@ pg_receivewal goes on behind the highest segment of its directory. After a
 restore to a moment in the past that is one of a branch that the server has
 left, which the server refuses to send on, and nothing would be received ever
 after. So such segments are set aside, and come back when the server is on
-their branch again. What the server's history is stays noted in the archive, so
+their branch again. Where the server has not kept what would be asked for next,
+which nothing can bring back, an empty segment marks from where on it has.
+What the server's history is stays noted in the archive, so
 that no restore takes a branch that was left for the newest.
 """
 
@@ -63,24 +65,89 @@ def _place(file: wal.File, history: wal.History) -> tuple[int, int]:
     return number, timeline
 
 
-def ask(client: cluster.Client, deadline: Deadline) -> wal.History:
-    """Return the history of a running primary."""
+class Asked(t.NamedTuple):
+    """What a running primary says: its history, the segment it writes, its files of the log, and what a slot holds."""
+
+    history: wal.History
+    current: int
+    files: frozenset[tuple[int, int]]
+    slot: str | None = None
+    reserved: int | None = None
+
+
+def resume_at(names: t.Iterable[str], asked: Asked) -> tuple[str | None, bool]:
+    """Return the segment to begin at, if a receiver would not get on by itself, and whether there is a hole before it.
+
+    That is so where the server has no more what would be asked for, and where
+    a timeline was left exactly at the end of a segment: the server answers
+    that nothing is left of it, and pg_receivewal takes that for a failure. A
+    receiver that finds no segment begins where its slot does.
+    """
+    history, size = asked.history, asked.history.segment_bytes
+    files = [file for _name, file in _segments(names)]
+    if not files:
+        return None, False
+    last = max(files, key=lambda file: _place(file, history))
+    number, line = _place(last, history)
+    start = number + 1 if last.kind == wal.SEGMENT else number
+    lines = [*(switch.timeline for switch in history.ancestors), history.timeline]
+    if start < asked.current and not any((other, start) in asked.files for other in lines):
+        first = asked.current
+        while (history.timeline, first - 1) in asked.files:
+            first -= 1
+        # What the slot holds cannot go away meanwhile.
+        return wal.name_of(history.timeline, max(first, (asked.reserved or 0) // size), size), True
+    ends = dict(history.ancestors)
+    follower = line
+    while ends.get(follower) == start * size:
+        follower = lines[lines.index(follower) + 1]
+    return (None if follower == line else wal.name_of(follower, start, size)), False
+
+
+def ask(client: cluster.Client, slot: str | None, deadline: Deadline) -> Asked:
+    """Ask a running primary."""
     with client.session(deadline) as session:
-        if session.value("SELECT pg_is_in_recovery()") != "f":
-            raise BackupError(INTERNAL, "host: the server is a standby; an archive follows the primary")
-        segment_bytes = int(session.value("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"))
-        # What a checkpoint noted may be older than the promotion.
+        history = _history(session)
         name = session.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
-        timeline, _number = wal.split(name, segment_bytes)
-        if timeline == 1:
-            return wal.History(1, (), segment_bytes)
-        path = f"pg_wal/{wal.history_name(timeline)}"
-        text = "\n".join(
-            row["line"]
-            for row in session.rows(
-                f"SELECT line FROM regexp_split_to_table(pg_read_file({literal(path)}), '\\n') AS line"
-            )
+        rows = session.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
+        files = frozenset(wal.split(row["name"], history.segment_bytes) for row in rows)
+        asked = Asked(history, wal.split(name, history.segment_bytes)[1], files)
+        if slot is None:
+            return asked
+        held = session.rows(
+            "SELECT coalesce(restart_lsn::text, '') AS position FROM pg_replication_slots "
+            f"WHERE slot_name = {literal(slot)} AND slot_type = 'physical'"
         )
+    position = held[0]["position"] if held else ""
+    return asked._replace(
+        slot="held" if position else "lost" if held else "missing",
+        reserved=wal.parse_lsn(position) if position else None,
+    )
+
+
+def _make_slot(client: cluster.Client, slot: str, state: str, deadline: Deadline) -> None:
+    """Have the server keep its log for the receiver. A slot that the server gave up holds nothing ever after."""
+    with client.session(deadline) as session:
+        if state == "lost":
+            session.execute(f"SELECT pg_drop_replication_slot({literal(slot)})")
+        session.execute(f"SELECT pg_create_physical_replication_slot({literal(slot)}, true)")
+
+
+def _history(session: cluster.Session) -> wal.History:
+    """Return the history of a running primary."""
+    if session.value("SELECT pg_is_in_recovery()") != "f":
+        raise BackupError(INTERNAL, "host: the server is a standby; an archive follows the primary")
+    segment_bytes = int(session.value("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"))
+    # What a checkpoint noted may be older than the promotion.
+    name = session.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
+    timeline, _number = wal.split(name, segment_bytes)
+    if timeline == 1:
+        return wal.History(1, (), segment_bytes)
+    path = f"pg_wal/{wal.history_name(timeline)}"
+    text = "\n".join(
+        row["line"]
+        for row in session.rows(f"SELECT line FROM regexp_split_to_table(pg_read_file({literal(path)}), '\\n') AS line")
+    )
     return wal.History(timeline, wal.parse_history(timeline, text), segment_bytes)
 
 
@@ -92,35 +159,68 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
     path = options["path"]
     if not os.path.isdir(path):
         raise BackupError(INTERNAL, f"path: {path} is no directory; name the archive that pg_receivewal fills")
+    slot = options["slot"] or None
     with cluster.client(shared.reach(options), shared.runner(options), deadline) as client:
-        history = ask(client, deadline)
+        asked = ask(client, slot, deadline)
+        made = slot if asked.slot in ("lost", "missing") else None
+        if slot and made and not check_mode:
+            # Before anything is read: from here on the server keeps what it has.
+            _make_slot(client, slot, str(asked.slot), deadline)
+            asked = ask(client, slot, deadline)
     known = known_history(path)
     try:
         names = os.listdir(path)
         seen = [file.timeline for file in map(wal.parse_name, names) if file]
-        history = history.among([*seen, *(known.others if known else ())])
+        history = asked.history.among([*seen, *(known.others if known else ())])
         apart = to_set_aside(names, history)
-        back = to_bring_back(set(names).difference(apart), set_aside(path), history)
+        left = set(names).difference(apart)
+        back = to_bring_back(left, set_aside(path), history)
+        begin, hole = resume_at([*left, *back], asked._replace(history=history))
         if not check_mode:
             _bring_back(path, back)
             _set_aside(path, apart, clock())
+            _begin_at(path, begin)
             note_history(path, history)
     except OSError as error:
         raise BackupError(INTERNAL, f"{error.filename or path}: {reason(error)}") from error
     return Outcome(
-        changed=bool(apart or back) or known != history,
-        msg=_words(history, apart, back),
-        values={"timeline": history.timeline, "set_aside": sorted(apart), "brought_back": sorted(back)},
+        changed=bool(apart or back or begin or made) or known != history,
+        msg=_words(history, apart, back, begin if hole else None, made),
+        values={
+            "timeline": history.timeline,
+            "set_aside": sorted(apart),
+            "brought_back": sorted(back),
+            "hole_before": begin if hole else None,
+        },
     )
 
 
-def _words(history: wal.History, apart: list[str], back: t.Mapping[str, str]) -> str:
+def _words(
+    history: wal.History, apart: list[str], back: t.Mapping[str, str], hole: str | None, made: str | None
+) -> str:
     said = []
+    if made:
+        said.append(f"made the slot {made}, which holds the log for the archive")
     if apart:
         said.append(f"set aside {len(apart)} segments of a branch that the server has left, {min(apart)} the first")
     if back:
         said.append(f"brought back {len(back)} segments of its history, {min(back)} the first")
-    return f"the server is on timeline {history.timeline}; " + ("; ".join(said) or "the archive is of its history")
+    if hole:
+        said.append(
+            f"the server has not kept the log up to {hole}, so the archive has a hole before that; take a new set"
+        )
+    return f"the server is on timeline {history.timeline}; {'; '.join(said) or 'the archive is of its history'}"
+
+
+def _begin_at(path: str, name: str | None) -> None:
+    """Let a receiver begin at a segment: behind an empty one, which it fills."""
+    if name is None:
+        return
+    info = os.stat(path)
+    handle = os.open(os.path.join(path, f"{name}.partial"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    os.fchown(handle, info.st_uid, info.st_gid)
+    os.close(handle)
+    _files.sync_directory(path)
 
 
 def _set_aside(path: str, names: list[str], now: datetime.datetime) -> None:

@@ -253,6 +253,12 @@ def _recover(
                     raise BackupError(PARSE, verdict.message)
                 steps.facts.setdefault("answers", {})[query["name"]] = next(iter(rows[0].values()))
                 note.say(verdict.message)
+        if options["slot"] and not logical:
+            # Before the next checkpoint, which would let go of the log that a receiver has to begin with.
+            with steps.step("restore_slot") as note, client.session(deadline) as session:
+                name = cluster.literal(options["slot"])
+                session.execute(f"SELECT pg_create_physical_replication_slot({name}, true)")
+                note.say(f"the slot {options['slot']} keeps the log of the copy")
         for entry in options["truncate"]:
             with steps.step("restore_truncate") as note:
                 tables = ", ".join(cluster.quoted(name) for name in entry["tables"])

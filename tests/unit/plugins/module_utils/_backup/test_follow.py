@@ -58,6 +58,32 @@ def test_what_is_set_aside(names: list[str], where: wal.History, wanted: list[st
     assert follow.to_set_aside(names, where) == wanted
 
 
+def asked(where: wal.History, current: int, *kept: tuple[int, int], reserved: int | None = None) -> follow.Asked:
+    return follow.Asked(where, current, frozenset(kept), "held", None if reserved is None else reserved * SIZE)
+
+
+@pytest.mark.parametrize(
+    ("names", "server", "wanted"),
+    [
+        ([], asked(history(1), 9, (1, 9)), (None, False)),
+        (FIRST, asked(history(1), 8, (1, 7), (1, 8)), (None, False)),
+        (FIRST[:3], asked(history(1), 7), (None, False)),
+        # The server went on to 12, and kept 10 to 12 only.
+        (FIRST, asked(history(1), 12, (1, 9), (1, 10), (1, 11), (1, 12), (1, 13)), (name(1, 9), True)),
+        (FIRST, asked(history(1), 12, (1, 8), (1, 10), (1, 11), (1, 12)), (name(1, 10), True)),
+        (FIRST, asked(history(1), 12, (1, 10), (1, 11), (1, 12), reserved=11), (name(1, 11), True)),
+        # The timeline was left within a segment: its part is sent, and then the child's.
+        (FIRST, asked(history(2, (1, 7.5)), 9, (2, 7), (2, 8), (2, 9)), (None, False)),
+        # Exactly at the end of one, there is nothing left to send.
+        (FIRST, asked(history(2, (1, 7)), 9, (2, 7), (2, 8), (2, 9)), (name(2, 7), False)),
+        (FIRST[:3], asked(history(3, (1, 7), (2, 7)), 9, (3, 7), (3, 8), (3, 9)), (name(3, 7), False)),
+        ([*FIRST, name(2, 7)], asked(history(2, (1, 7)), 9, (2, 8), (2, 9)), (None, False)),
+    ],
+)
+def test_where_a_receiver_has_to_begin(names: list[str], server: follow.Asked, wanted: tuple[str | None, bool]) -> None:
+    assert follow.resume_at(names, server) == wanted
+
+
 def test_what_comes_back() -> None:
     aside = {name(1, 5): "a/5", name(1, 6): "a/6", name(2, 5): "b/5", name(1, 7, ".partial"): "a/7"}
     assert follow.to_bring_back([name(1, 4)], aside, history(1)) == {
