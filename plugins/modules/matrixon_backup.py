@@ -174,10 +174,14 @@ options:
       environment_file:
         description: File with variables for restic, such as the keys of an object store, readable by its owner only.
         type: path
-      changes_file:
+      changes:
         description:
-          - List of the files that are new since the last set, with a zero byte behind each path. Then only those are
-            looked at, which takes a fraction of the time. A run without it now and then sees what the list forgot.
+          - Paths, below the media store, of the files that are new since the last set. Then only those are looked at,
+            which takes a fraction of the time. A run without it now and then sees what the list forgot.
+        type: list
+        elements: str
+      changes_file:
+        description: The same list as a file, with a zero byte behind each path.
         type: path
       shrink_percent:
         description: Refuse if a required directory has lost more than this part of its files since the last full run.
@@ -289,6 +293,7 @@ MEDIA = dict(
     path=dict(type="path", required=True),
     required=dict(type="list", elements="str", default=["."]),
     optional=dict(type="list", elements="str", default=[]),
+    changes=dict(type="list", elements="str"),
     changes_file=dict(type="path"),
     shrink_percent=dict(type="float", default=10),
     accept_file_system=dict(type="bool", default=False),
@@ -316,7 +321,7 @@ def main():
                 required_if=[("driver", options.PGBACKREST, ["stanza"])],
                 **options.CONNECTION_RULES,
             ),
-            media=dict(type="dict", options=MEDIA),
+            media=dict(type="dict", options=MEDIA, mutually_exclusive=[("changes", "changes_file")]),
             config=dict(type="dict", options=CONFIG),
         ),
         required_if=[("state", "absent", ["name"]), ("state", "present", ["database", "media", "config"], True)],

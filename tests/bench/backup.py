@@ -22,17 +22,15 @@ import sys
 import tempfile
 import typing as t
 
+from clusters import USER, Cluster, make_owned, until
 from data import Database, Media
 from meter import Reading, measure
 
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import installed
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import LEVEL
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build/collections"
-sys.path[:0] = [str(ROOT / "tests/integration/backup"), str(COLLECTIONS)]
-
-from clusters import USER, Cluster, make_owned, until  # noqa: E402
-
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import installed  # noqa: E402
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import LEVEL  # noqa: E402
 
 IMAGE = "matrixon-ops/host:trixie"
 PACKAGES = ("postgresql", "zstd", "rsync", "restic", "ansible-core", "procps")

@@ -15,12 +15,11 @@ import sys
 import tempfile
 import time
 
+# The tests' own handle on a lab.
+from conftest import Lab
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT / "tests/integration"))
-
-from conftest import Lab  # noqa: E402 - the tests' own handle on a lab
-
 HOSTS = 60
 FORKS = 20
 ROUNDS = 3

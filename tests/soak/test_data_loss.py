@@ -10,7 +10,6 @@ SEED repeats a run, ROUNDS says how long it is.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import pathlib
@@ -19,7 +18,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import typing as t
@@ -27,6 +25,7 @@ import typing as t
 import jinja2
 import pytest
 from clusters import USER, Cluster, copy_of, make_owned, run, until
+from modules import Store
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 UNIT = ROOT / "roles/backup/templates/receivewal.service.j2"
@@ -36,20 +35,6 @@ EVERY = 0.02
 GOAL = 5.0
 # In every other round the log grows as fast as the server can write it.
 FLOOD = "INSERT INTO flood SELECT repeat(md5(i::text), 20) FROM generate_series(1, 2000) i;\n"
-
-
-def module(verb: str, **options: t.Any) -> dict[str, t.Any]:
-    """Run a module as Ansible does; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"plugins/modules/{verb}.py")],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".build/collections")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return t.cast(dict[str, t.Any], json.loads(done.stdout))
 
 
 def receiver(server: Cluster, archive: pathlib.Path) -> list[str]:
@@ -177,15 +162,12 @@ class Loss(t.NamedTuple):
 
 def lose(server: Cluster, place: pathlib.Path, chance: random.Random, flood: bool) -> Loss:
     """Kill a primary that is written to, restore elsewhere, and return what is lost."""
-    store = {"root": str(place / "store"), "deployment": "soak", "profile": "synapse", "server": "db1"}
-    if os.geteuid() == 0:
-        store["owner"] = USER
-    for folder in ("store", "store/soak", "store/soak/db1", "store/soak/db1/wal"):
-        make_owned(place / folder)
-    with receiving(server, place / "store/soak/db1/wal") as process:
+    store = Store(make_owned(place / "store"), server)
+    for folder in (store.path.parent, store.path, store.path / "wal"):
+        make_owned(folder)
+    with receiving(server, store.path / "wal") as process:
         writer = Writer(server)
-        database = {"host": str(server.socket), "port": server.port}
-        name = module("matrixon_backup", database=database, **store)["set"]["id"]
+        name = store.made()
         if flood:
             Flood(server)
         time.sleep(chance.uniform(0.2, 6))
@@ -197,13 +179,12 @@ def lose(server: Cluster, place: pathlib.Path, chance: random.Random, flood: boo
     assert writer.number > 0
     shutil.rmtree(server.data)
     last = "SELECT max(id) || '|' || extract(epoch FROM max(at)) || '|' || count(*) FROM beats"
-    done = module(
+    done = store.good(
         "matrixon_restore",
         directory=str(place / "restored"),
         set=name,
         accept_unverified=name,
         queries=[{"name": "last", "database": "postgres", "sql": last}],
-        **store,
     )
     number, moment, rows = done["report"]["facts"]["answers"]["last"].split("|")
     assert number == rows, "there are rows missing before the last one"

@@ -191,7 +191,9 @@ def test_life_goes_on_and_the_standby_and_the_archive_follow(
     assert run.code == 0, run.output
 
 
-def test_a_restore_can_be_taken_back(people: t.Any, room: str, disaster: Disaster, playbook: t.Any) -> None:
+def test_a_restore_can_be_taken_back(
+    people: t.Any, room: str, disaster: Disaster, playbook: t.Any, server: t.Any
+) -> None:
     run = playbook("restore_revert")
     assert run.code == 0, run.output
     _alice, bob = people
@@ -199,8 +201,11 @@ def test_a_restore_can_be_taken_back(people: t.Any, room: str, disaster: Disaste
     # The newest set is of the branch that was left; restoring it would lose what was written since.
     run = playbook("restore", "-e", f"restore_confirm={NAME}")
     assert run.code != 0 and "the server left that before the end of the set" in " ".join(run.output.split())
+    branches = "find /var/backups/matrixon/molecule/db1/wal/aside -type f"
+    assert server("db1").check_output(branches) != "", "the branch that was taken back is kept until the end"
     run = playbook("restore_finish")
     assert run.code == 0, run.output
+    assert server("db1").check_output(branches) == ""
 
 
 def test_a_lost_data_directory_comes_back_to_the_last_message(

@@ -19,7 +19,7 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _files
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import wal
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client, literal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import Client, Session, literal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import PostgresqlFacts, Target, parse_time
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import (
@@ -34,6 +34,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNA
 # and the history of the server.
 ASIDE = "aside"
 SERVER = "server.json"
+
+# What a server does with a replication slot: it keeps the log for it, has given that up, or knows none of that name.
+HELD, LOST, MISSING = "held", "lost", "missing"
+_SLOT = re.compile(r"[a-z0-9_]{1,63}")
 
 # How each compression is undone, by the suffix of its files.
 UNPACK = {"zst": ["zstd", "-dcq"], "gz": ["gzip", "-dc"], "lz4": ["lz4", "-dcq"], "xz": ["xz", "-dc"]}
@@ -111,6 +115,14 @@ class Archive:
                 with open(os.path.join(self.path, name), encoding="ascii", errors="replace") as content:
                     texts[file.timeline] = content.read()
         return texts
+
+    def written(self, names: t.Iterable[str]) -> datetime.datetime | None:
+        """Return when it was last written to. Whoever copies an archive must keep the times of its files."""
+        times = []
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                times.append(os.stat(os.path.join(self.path, name)).st_mtime)
+        return datetime.datetime.fromtimestamp(max(times), datetime.timezone.utc) if times else None
 
     def last_record(self, walk: wal.Walk, stop: int, deadline: Deadline) -> int:
         """Return where the last record begins that recovery can read; before that of the set's end it does not look."""
@@ -245,11 +257,33 @@ def receiver(client: Client, archive: str, slot: str) -> list[str]:
     ]
 
 
+def slot_problems(slot: str | None) -> list[str]:
+    """Return a sentence if no server takes this for the name of a slot."""
+    if slot is None or _SLOT.fullmatch(slot):
+        return []
+    return [f"slot: {slot!r} is no name of a slot; use a to z, 0 to 9 and _, at most 63 of them"]
+
+
+def slot_state(session: Session, slot: str) -> tuple[str, int | None]:
+    """Return whether a physical slot is HELD, LOST or MISSING, and from which position on it keeps the log."""
+    rows = session.rows(
+        "SELECT coalesce(restart_lsn::text, '') AS position FROM pg_replication_slots "
+        f"WHERE slot_name = {literal(slot)} AND slot_type = 'physical'"
+    )
+    if not rows:
+        return MISSING, None
+    return (HELD, wal.parse_lsn(rows[0]["position"])) if rows[0]["position"] else (LOST, None)
+
+
 def create_slot(client: Client, slot: str, deadline: Deadline) -> None:
     """Make the slot from which an archive is filled, if it is not there. The server keeps the log from now on for it.
 
-    pg_receivewal's own slot keeps nothing before its first connection.
+    pg_receivewal's own slot keeps nothing before its first connection, and one
+    that the server gave up keeps nothing ever after, so that is made anew.
     """
     with client.session(deadline) as session:
-        if session.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = {literal(slot)}") == "0":
+        state, _position = slot_state(session, slot)
+        if state == LOST:
+            session.execute(f"SELECT pg_drop_replication_slot({literal(slot)})")
+        if state != HELD:
             session.execute(f"SELECT pg_create_physical_replication_slot({literal(slot)}, true)")

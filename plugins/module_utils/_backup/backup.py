@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import take
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.changes import read_journal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.changes import read_journal, to_bytes
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config, ConfigPath
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
@@ -163,9 +163,9 @@ def _source(media: shared.Options) -> Source:
 
 
 def _changes(media: shared.Options) -> list[bytes] | None:
-    if not media["changes_file"]:
-        return None
-    return read_journal(media["changes_file"])[0]
+    if media["changes_file"]:
+        return read_journal(media["changes_file"])[0]
+    return None if media["changes"] is None else [to_bytes(path) for path in media["changes"]]
 
 
 def _foreseen(place: Store, parts: t.Sequence[take.Part], options: shared.Options, steps: Steps) -> Outcome:

@@ -10,9 +10,9 @@ restore to a moment in the past that is one of a branch that the server has
 left, which the server refuses to send on, and nothing would be received ever
 after. So such segments are set aside, and come back when the server is on
 their branch again. Where the server has not kept what would be asked for next,
-which nothing can bring back, an empty segment marks from where on it has.
-What the server's history is stays noted in the archive, so
-that no restore takes a branch that was left for the newest.
+which nothing can bring back, an empty segment marks from where on it has. What
+the server's history is stays noted in the archive, so that no restore takes a
+branch that was left for the newest.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluste
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import (
     ASIDE,
+    LOST,
+    MISSING,
+    create_slot,
     known_history,
     note_history,
     set_aside,
+    slot_problems,
+    slot_state,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import literal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
@@ -107,65 +112,45 @@ def resume_at(names: t.Iterable[str], asked: Asked) -> tuple[str | None, bool]:
 def ask(client: cluster.Client, slot: str | None, deadline: Deadline) -> Asked:
     """Ask a running primary."""
     with client.session(deadline) as session:
-        history = _history(session)
-        name = session.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
+        if session.value("SELECT pg_is_in_recovery()") != "f":
+            raise BackupError(INTERNAL, "host: the server is a standby; an archive follows the primary")
+        size = int(session.value("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"))
+        # What a checkpoint noted may be older than the promotion.
+        timeline, current = wal.split(session.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"), size)
         rows = session.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
-        files = frozenset(wal.split(row["name"], history.segment_bytes) for row in rows)
-        asked = Asked(history, wal.split(name, history.segment_bytes)[1], files)
-        if slot is None:
-            return asked
-        held = session.rows(
-            "SELECT coalesce(restart_lsn::text, '') AS position FROM pg_replication_slots "
-            f"WHERE slot_name = {literal(slot)} AND slot_type = 'physical'"
+        state, reserved = slot_state(session, slot) if slot else (None, None)
+        return Asked(
+            wal.History(timeline, _ancestors(session, timeline), size),
+            current,
+            frozenset(wal.split(row["name"], size) for row in rows),
+            state,
+            reserved,
         )
-    position = held[0]["position"] if held else ""
-    return asked._replace(
-        slot="held" if position else "lost" if held else "missing",
-        reserved=wal.parse_lsn(position) if position else None,
-    )
 
 
-def _make_slot(client: cluster.Client, slot: str, state: str, deadline: Deadline) -> None:
-    """Have the server keep its log for the receiver. A slot that the server gave up holds nothing ever after."""
-    with client.session(deadline) as session:
-        if state == "lost":
-            session.execute(f"SELECT pg_drop_replication_slot({literal(slot)})")
-        session.execute(f"SELECT pg_create_physical_replication_slot({literal(slot)}, true)")
-
-
-def _history(session: cluster.Session) -> wal.History:
-    """Return the history of a running primary."""
-    if session.value("SELECT pg_is_in_recovery()") != "f":
-        raise BackupError(INTERNAL, "host: the server is a standby; an archive follows the primary")
-    segment_bytes = int(session.value("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"))
-    # What a checkpoint noted may be older than the promotion.
-    name = session.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
-    timeline, _number = wal.split(name, segment_bytes)
+def _ancestors(session: cluster.Session, timeline: int) -> tuple[wal.Switch, ...]:
     if timeline == 1:
-        return wal.History(1, (), segment_bytes)
-    path = f"pg_wal/{wal.history_name(timeline)}"
-    text = "\n".join(
-        row["line"]
-        for row in session.rows(f"SELECT line FROM regexp_split_to_table(pg_read_file({literal(path)}), '\\n') AS line")
-    )
-    return wal.History(timeline, wal.parse_history(timeline, text), segment_bytes)
+        return ()
+    path = literal(f"pg_wal/{wal.history_name(timeline)}")
+    lines = session.rows(f"SELECT line FROM regexp_split_to_table(pg_read_file({path}), '\\n') AS line")
+    return wal.parse_history(timeline, "\n".join(row["line"] for row in lines))
 
 
 def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Outcome:
     """Set aside what the server's history does not hold, and bring back what it holds again."""
-    if found := shared.problems(options):
+    slot = options["slot"] or None
+    if found := [*shared.problems(options), *slot_problems(slot)]:
         raise BackupError(INTERNAL, "; ".join(found))
     deadline = Deadline(options["deadline"])
     path = options["path"]
     if not os.path.isdir(path):
         raise BackupError(INTERNAL, f"path: {path} is no directory; name the archive that pg_receivewal fills")
-    slot = options["slot"] or None
     with cluster.client(shared.reach(options), shared.runner(options), deadline) as client:
         asked = ask(client, slot, deadline)
-        made = slot if asked.slot in ("lost", "missing") else None
-        if slot and made and not check_mode:
-            # Before anything is read: from here on the server keeps what it has.
-            _make_slot(client, slot, str(asked.slot), deadline)
+        made = slot if asked.slot in (LOST, MISSING) else None
+        if made and not check_mode:
+            create_slot(client, made, deadline)
+            # Only what is there now stays there.
             asked = ask(client, slot, deadline)
     known = known_history(path)
     try:

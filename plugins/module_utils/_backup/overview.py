@@ -12,9 +12,7 @@ counts for nothing. The verdicts are pure.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
 import time
 import typing as t
 from dataclasses import dataclass
@@ -309,7 +307,7 @@ def _archive(
         if hole := first_hole(walk, path):
             message = f"the log of set {manifest.id} has a hole: {hole}. What came after it cannot be restored"
             return CheckResult("archive_age", target, CRITICAL, message, error_kind=PARSE)
-        newest = _newest(path, names)
+        newest = archive.written(names)
     except ProbeFailure as failure:
         return CheckResult("archive_age", target, UNKNOWN, failure.message, error_kind=failure.kind)
     if newest is None:
@@ -363,12 +361,3 @@ def _verify_repository(entries: t.Sequence[Entry], place: Store, options: shared
         return CheckResult(name, target, CRITICAL, message, value=len(bad), unit="count", duration_ms=took)
     message = "all backups and all of the log that the sets have in the repository were read again and are whole"
     return CheckResult(name, target, OK, message, value=0, unit="count", duration_ms=took)
-
-
-def _newest(path: str, names: t.Iterable[str]) -> datetime.datetime | None:
-    """Return when the archive was last written to. Whoever copies an archive must keep the times of its files."""
-    times = []
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            times.append(os.stat(os.path.join(path, name)).st_mtime)
-    return datetime.datetime.fromtimestamp(max(times), datetime.timezone.utc) if times else None

@@ -20,6 +20,7 @@ import typing as t
 from ansible_collections.matrixon.ops.plugins.module_utils import _files
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, drill, wal
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import options as shared
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.archive import create_slot, slot_problems
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import RECOVERY_NOTE, Chain, Driver, Reach
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
@@ -103,7 +104,9 @@ def _done(entry: Entry, options: shared.Options, steps: Steps, check_mode: bool,
 
 
 def _problems(options: shared.Options) -> list[str]:
-    found = shared.problems(options)
+    found = [*shared.problems(options), *slot_problems(options["slot"])]
+    if options["slot"] and options["component"] != DATABASE:
+        found.append(f"slot: {options['component']} has no log that it could keep; leave it out")
     if not os.path.isabs(options["directory"]):
         found.append(f"directory: {options['directory']!r} is no absolute path")
     if options["set"] == "unproven":
@@ -255,9 +258,8 @@ def _recover(
                 note.say(verdict.message)
         if options["slot"] and not logical:
             # Before the next checkpoint, which would let go of the log that a receiver has to begin with.
-            with steps.step("restore_slot") as note, client.session(deadline) as session:
-                name = cluster.literal(options["slot"])
-                session.execute(f"SELECT pg_create_physical_replication_slot({name}, true)")
+            with steps.step("restore_slot") as note:
+                create_slot(client, options["slot"], deadline)
                 note.say(f"the slot {options['slot']} keeps the log of the copy")
         for entry in options["truncate"]:
             with steps.step("restore_truncate") as note:

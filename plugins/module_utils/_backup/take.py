@@ -240,7 +240,7 @@ class MediaTaker:
         """Return what stands in the way of the driver."""
         found = self._driver.problems(self._source)
         if self._changes is not None and self._previous(entries) is None:
-            found.append("media.changes_file: there is no set of the media that it could add to; make one without it")
+            found.append("media.changes: there is no set of the media that it could add to; make one without it")
         return found
 
     def plan(self, entries: t.Sequence[Entry]) -> str:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 
@@ -75,12 +74,8 @@ def _log(path: str, manifest: Manifest | None) -> Facts | ProbeFailure:
         return {"skipped": f"there is no archive of the log in {path}"}
     try:
         # Only names and lengths are looked at, so no tool is needed.
-        walk, names = Archive(path, Runner(), "", manifest.pg.segment_bytes).walk(manifest.pg, Target())
+        archive = Archive(path, Runner(), "", manifest.pg.segment_bytes)
+        walk, names = archive.walk(manifest.pg, Target())
     except ProbeFailure as failure:
         return failure
-    times = []
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            times.append(os.stat(os.path.join(path, name)).st_mtime)
-    newest = datetime.datetime.fromtimestamp(max(times), datetime.timezone.utc) if times else None
-    return {"set": manifest.id, "path": path, "hole": first_hole(walk, path), "newest": newest}
+    return {"set": manifest.id, "path": path, "hole": first_hole(walk, path), "newest": archive.written(names)}

@@ -121,7 +121,7 @@ def open_to_all() -> t.Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def mounted(path: pathlib.Path, size: str) -> t.Iterator[None]:
     """Mount a file system of its own, in memory, over a directory."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", str(path)], check=True)
     try:
         yield
     finally:

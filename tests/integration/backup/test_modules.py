@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import random
 import signal
 import time
@@ -12,6 +13,7 @@ import typing as t
 import pytest
 from clusters import Cluster, digests, listing, pids, until
 from modules import Store, answer, start
+from stores import MediaStore
 
 
 def test_a_set_is_complete_then_verified_then_the_newest_to_fall_back_on(read_only: Store) -> None:
@@ -246,3 +248,39 @@ def test_what_cannot_be_reached_is_refused_before_a_byte_is_written(store: Store
         assert result["failed"] and words in result["msg"], result["msg"]
     assert not directory.exists()
     assert not [name for name in os.listdir(store.root) if name.startswith(".restored")]
+
+
+@pytest.mark.parametrize("form", ["changes", "changes_file"])
+def test_of_media_only_what_a_list_names_is_looked_at(read_only: Store, tmp_path: pathlib.Path, form: str) -> None:
+    media = MediaStore(tmp_path / "media")
+    options = {"driver": "rsync", "path": str(media.root), "required": ["local_content"]}
+
+    def made(**more: t.Any) -> dict[str, t.Any]:
+        return read_only.call("matrixon_backup", media={**options, **more})
+
+    listed, forgotten = (media.paths(media.upload())[0] for dummy in range(2))
+    journal = tmp_path / "journal"
+    journal.write_bytes(listed.encode() + b"\0")
+    given: t.Any = [listed] if form == "changes" else str(journal)
+    nothing = made(**{form: given})
+    assert nothing["failed"] and "media.changes: there is no set of the media" in nothing["msg"]
+    for path in (listed, forgotten):
+        media.path(path).unlink()
+    assert not made().get("failed")
+    for path in (listed, forgotten):
+        media.write(path, path.encode())
+    result = made(**{form: given})
+    assert not result.get("failed"), result["msg"]
+    set_id = result["set"]["id"]
+    read_only.good(
+        "matrixon_restore",
+        component="media",
+        directory=f"{read_only.root}/back",
+        media={},
+        set=set_id,
+        accept_unverified=set_id,
+    )
+    back = read_only.root / "back"
+    assert (back / listed).read_bytes() == listed.encode() and not (back / forgotten).exists()
+    both = made(changes=[listed], changes_file=str(journal))
+    assert both["failed"] and "changes|changes_file" in both["msg"]

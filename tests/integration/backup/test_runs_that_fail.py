@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from clusters import digests, listing, make_owned, pids, run, until
 from modules import Store, answer, start
-from stores import MediaStore
+from stores import MediaStore, mounted
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import backup, prove, prune, rebuild
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.config import Config
@@ -335,11 +335,8 @@ class Small:
 
 @pytest.fixture
 def small(place: pathlib.Path, here: Here, tmp_path: pathlib.Path) -> t.Iterator[Small]:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
     disk = make_owned(place / "disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=0755", "tmpfs", str(disk)], check=True)
-    try:
+    with mounted(disk, "160m"):
         here.store.root = make_owned(disk / "store")
         here.store.options["root"] = str(here.store.root)
         media = MediaStore(tmp_path / "media")
@@ -348,8 +345,6 @@ def small(place: pathlib.Path, here: Here, tmp_path: pathlib.Path) -> t.Iterator
         subprocess.run(["age-keygen", "-o", str(key)], check=True, capture_output=True)
         said = subprocess.run(["age-keygen", "-y", str(key)], check=True, capture_output=True, text=True)
         yield Small(here, disk, media, said.stdout.strip())
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 PHASES: dict[str, tuple[type, str]] = {
