@@ -189,9 +189,14 @@ class Child:
         self._code: int | None = None
         self._handle: int | None = None
         options.setdefault("stderr", self._errors)
+        # What cleans up is started after the signal, and is not to be ended by it.
+        told = _interruption.number is not None
         with uninterrupted():
             self.process: subprocess.Popen[bytes] = subprocess.Popen(argv, start_new_session=True, **options)
             _living.add(self)
+            if not told and _interruption.number is not None:
+                # It came between the two lines above, to another thread or to this one.
+                self.kill(signal.SIGTERM)
             # From a kernel before 5.3, or where a sandbox forbids it, we have to look now and then.
             with contextlib.suppress(OSError):
                 self._handle = os.pidfd_open(self.process.pid)

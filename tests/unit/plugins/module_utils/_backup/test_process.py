@@ -7,9 +7,11 @@ import os
 import pathlib
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
+import typing as t
 
 import pytest
 
@@ -329,6 +331,35 @@ def test_it_comes_once_so_that_clearing_up_is_not_cut_short() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             cleared = True
     assert cleared
+
+
+def test_what_is_just_being_started_is_told_to_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[BaseException] = []
+    start = subprocess.Popen
+
+    def late(*args: t.Any, **options: t.Any) -> t.Any:
+        started = start(*args, **options)
+        # Before anybody could have written down that it lives.
+        os.kill(os.getpid(), signal.SIGTERM)
+        until_told.wait(5)
+        return started
+
+    until_told = threading.Event()
+
+    def work() -> None:
+        try:
+            RUN.run(["sleep", "68.25"], Deadline(20))
+        except BackupError as error:
+            failures.append(error)
+
+    monkeypatch.setattr(subprocess, "Popen", late)
+    thread = threading.Thread(target=work)
+    with pytest.raises(Terminated), process.terminable():
+        thread.start()
+        thread.join(5)
+    until_told.set()
+    thread.join(5)
+    assert [str(error) for error in failures] == ["sleep was killed by SIGTERM: it said nothing"]
 
 
 def test_what_a_thread_runs_is_told_to_end_too() -> None:
