@@ -335,16 +335,16 @@ def test_it_comes_once_so_that_clearing_up_is_not_cut_short() -> None:
 
 def test_what_is_just_being_started_is_told_to_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[BaseException] = []
-    start = subprocess.Popen
+    start, main = subprocess.Popen, threading.main_thread().ident
+    assert main
 
     def late(*args: t.Any, **options: t.Any) -> t.Any:
         started = start(*args, **options)
-        # Before anybody could have written down that it lives.
-        os.kill(os.getpid(), signal.SIGTERM)
-        until_told.wait(5)
+        # It runs, and nobody has written that down yet.
+        signal.pthread_kill(main, signal.SIGTERM)
+        while process._interruption.number is None:
+            time.sleep(0.01)
         return started
-
-    until_told = threading.Event()
 
     def work() -> None:
         try:
@@ -356,8 +356,7 @@ def test_what_is_just_being_started_is_told_to_end_too(monkeypatch: pytest.Monke
     thread = threading.Thread(target=work)
     with pytest.raises(Terminated), process.terminable():
         thread.start()
-        thread.join(5)
-    until_told.set()
+        thread.join(10)
     thread.join(5)
     assert [str(error) for error in failures] == ["sleep was killed by SIGTERM: it said nothing"]
 
