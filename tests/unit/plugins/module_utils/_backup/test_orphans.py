@@ -14,8 +14,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup import proces
 @pytest.mark.parametrize("form", ["{}/one", "--pgdata={}/one"])
 def test_they_are_ended_and_nobody_else(tmp_path: pathlib.Path, form: str) -> None:
     prefix = str(tmp_path / "sets/.partial-")
-    mine = subprocess.Popen(["/bin/sh", "-c", "sleep 60; :", form.format(prefix)])
-    other = subprocess.Popen(["/bin/sh", "-c", "sleep 60; :", str(tmp_path / "sets/whole")])
+    # `read` is the shell's own: a child of it would have its arguments for a moment, too.
+    mine = subprocess.Popen(["/bin/sh", "-c", "read _", form.format(prefix)], stdin=subprocess.PIPE)
+    other = subprocess.Popen(["/bin/sh", "-c", "read _", str(tmp_path / "sets/whole")], stdin=subprocess.PIPE)
     try:
         assert process.orphans(prefix) == [mine.pid]
         # A zombie has no arguments, so it counts no more.
@@ -25,16 +26,17 @@ def test_they_are_ended_and_nobody_else(tmp_path: pathlib.Path, form: str) -> No
     finally:
         for child in (mine, other):
             child.kill()
-            child.wait()
+            child.communicate()
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path: pathlib.Path) -> None:
     prefix = str(tmp_path / "sets/.partial-")
-    script = "trap '' TERM; echo; while :; do sleep 0.1; done"
-    stubborn = subprocess.Popen(["/bin/sh", "-c", script, prefix + "one"], stdout=subprocess.PIPE)
+    script = ["/bin/sh", "-c", "trap '' TERM; echo; read _"]
+    stubborn = subprocess.Popen([*script, prefix + "one"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert stubborn.stdout and stubborn.stdout.readline()
         assert process.end_orphans(prefix, 0.3) == 1
         assert stubborn.wait(5) == -signal.SIGKILL
     finally:
         stubborn.kill()
+        stubborn.communicate()
