@@ -148,8 +148,8 @@ def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | 
         return None, failure
 
 
-def look_up_srv(name: str, deadline: Deadline) -> Srv | None:
-    """Ask DNS for an SRV record; None where there is none."""
+def look_up_srv(name: str, deadline: Deadline, resolver: t.Any = None) -> Srv | None:
+    """Ask DNS for an SRV record, the system's name servers or a resolver of dnspython; None where there is none."""
     try:
         import dns.exception
         import dns.resolver
@@ -158,7 +158,8 @@ def look_up_srv(name: str, deadline: Deadline) -> Srv | None:
             MISSING_TOOL, f"the SRV record {name} cannot be looked up without dnspython (package python3-dnspython)"
         ) from error
     try:
-        answer = dns.resolver.resolve(name, "SRV", lifetime=deadline.require(f"SRV {name}"))
+        resolve = resolver.resolve if resolver else dns.resolver.resolve
+        answer = resolve(name, "SRV", lifetime=deadline.require(f"SRV {name}"))
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return None
     except dns.exception.Timeout as error:
