@@ -9,6 +9,10 @@ SEED := $(or $(SEED),$(shell date +%s))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUN := @.venv/bin/python tests/tools/run.py
 LABCTL := @.venv/bin/python lab/lab.py
+CONTAINED := .venv/bin/python tests/tools/contained.py
+
+# What the tests of pgBackRest need on a host that has it.
+PGBACKREST := postgresql pgbackrest python3-pytest python3-psycopg2 python3-yaml ansible-core zstd procps
 
 # Which lab these work with, and the first of its ports.
 demo bench lab-up lab-down lab-status: export MATRIXON_LAB_NAME = $(LAB)
@@ -67,9 +71,11 @@ lab-status: setup ## Show what runs in the lab
 bench: setup system ## Measure against the guide's scripts; asserts nothing: BENCH="backup --help"
 	.venv/bin/python tests/bench $(BENCH)
 
-soak: setup system ## Run the long randomised tests; repeat a run with SEED=number
+soak: setup system images ## Run the long randomised tests; repeat a run with SEED=number
 	@echo "SEED=$(SEED)"
 	SEED=$(SEED) .venv/bin/python -m pytest -s tests/soak
+	SEED=$(SEED) $(CONTAINED) $(PGBACKREST:%=--package %) -- \
+		python3 -m pytest -s -p no:cacheprovider -o addopts=--import-mode=importlib tests/soak/test_archive_loss.py
 
 pins: ## Write tests/constraints.txt anew with the newest versions
 	$(PYTHON) -m venv --clear .build/pins

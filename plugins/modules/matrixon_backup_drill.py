@@ -16,7 +16,7 @@ description:
     rows of every table, every index against its table (C(pg_amcheck --heapallindexed)), the checksums of all pages,
     and the questions of O(queries).
   - What was found is written beside the set. A set is verified when its newest drill went well.
-  - At the end, however it comes, nothing of the scratch cluster runs and nothing of it is left.
+  - At the end, however it comes, nothing of the scratch cluster runs, and nothing of it is left but O(copy).
 attributes:
   check_mode:
     support: full
@@ -40,6 +40,12 @@ options:
     description:
       - Directory for the scratch cluster, absent or empty. It needs room for the whole database.
       - Left out, C(scratch) in the store.
+    type: path
+  copy:
+    description:
+      - Directory in which the restored cluster is kept, absent, empty or made by this option before. The next drill
+        then writes only what differs. It takes as much room as the database, for good.
+      - Only sets of pgBackRest can be brought back like that.
     type: path
   archive:
     description: Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
@@ -160,6 +166,7 @@ def main():
             **options.ENGINE,
             set=dict(type="str", default="latest"),
             scratch=dict(type="path"),
+            copy=dict(type="path"),
             archive=dict(type="path"),
             queries=dict(type="list", elements="dict", options=query, default=[]),
             media=dict(type="dict", options=options.REPOSITORY),

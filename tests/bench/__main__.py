@@ -1,4 +1,7 @@
-"""Measure: ``health``, ``backup``, or both in turn. ``backup --help`` lists the sizes."""
+"""Measure: ``health``, ``backup``, ``certificates``, or all in turn.
+
+``backup --help`` and ``certificates --help`` list the sizes.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,22 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The benches work with the handles of the integration tests, and with the collection.
-PATHS = ("tests/integration", "tests/integration/backup", ".build/collections")
+PATHS = (
+    "tests/tools",
+    "tests/integration",
+    "tests/integration/backup",
+    "tests/integration/ssl",
+    ".build/collections",
+)
+BENCHES = ("health", "backup", "certificates")
 
 
 def main(words: list[str]) -> None:
     """Run the benches that were asked for."""
     sys.path[:0] = [str(ROOT / path) for path in PATHS]
     which, rest = (words[0], words[1:]) if words else ("all", [])
-    if which not in ("health", "backup", "all"):
-        raise SystemExit(f"there is no bench {which!r}; there are health, backup and all")
+    if which not in (*BENCHES, "all"):
+        raise SystemExit(f"there is no bench {which!r}; there are {', '.join(BENCHES)} and all")
     if which in ("health", "all"):
         import health
 
@@ -24,6 +34,10 @@ def main(words: list[str]) -> None:
         import backup
 
         backup.main(rest)
+    if which in ("certificates", "all"):
+        import certificates
+
+        certificates.main(rest)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import typing as t
 
+import contained
 from clusters import USER, Cluster, make_owned, until
 from data import Database, Media
 from meter import Reading, measure
@@ -31,8 +32,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build/collections"
-
-IMAGE = "matrixon-ops/host:trixie"
 PACKAGES = ("postgresql", "zstd", "rsync", "restic", "ansible-core", "procps")
 FIRST_INCREMENTAL = 17
 MB = 1_000_000
@@ -394,26 +393,6 @@ def machine() -> dict[str, t.Any]:
     return {"processors": os.cpu_count(), "memory": memory, "kernel": platform.release()}
 
 
-def contained(arguments: list[str]) -> None:
-    """Run this in a container of Debian 13, whose PostgreSQL can do incremental backups."""
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode:
-        raise SystemExit(f"there is no image {IMAGE}; make it with: make images")
-    reports = ROOT / "reports"
-    reports.mkdir(exist_ok=True)
-    install = (
-        "apt-get -qq update && "
-        f"DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends {' '.join(PACKAGES)} "
-        "> /dev/null && exec nice -n 0 python3 "
-    )
-    inside = " ".join([str(ROOT / "tests/bench"), "backup", "--place=/srv/bench", *arguments])
-    argv = ["docker", "run", "--rm", "--init", "--name=matrixon-ops-bench", "--label=matrixon-ops=bench"]
-    # The memory of processes that belong to another user is closed without it.
-    argv += ["--cap-add=SYS_PTRACE"]
-    argv += [f"--volume={ROOT}:{ROOT}:ro", f"--volume={reports}:{reports}", "--mount=type=volume,dst=/srv/bench"]
-    argv += ["--volume=matrixon-ops-apt-trixie-bench:/var/cache/apt/archives", "--env=PYTHONDONTWRITEBYTECODE=1"]
-    raise SystemExit(subprocess.run([*argv, IMAGE, "bash", "-c", install + inside], check=False).returncode)
-
-
 def main(arguments: list[str]) -> None:
     """Make the data, measure, print the table, and write it down."""
     parser = argparse.ArgumentParser(prog="tests/bench backup", description=__doc__)
@@ -426,7 +405,9 @@ def main(arguments: list[str]) -> None:
     if options.rounds < 1 or options.database < 0 or options.files < 0:
         parser.error("--rounds is 1 or more, --database and --files are 0 or more")
     if options.container:
-        contained([word for word in arguments if word != "--container"])
+        inside = [word for word in arguments if word != "--container"]
+        command = ["python3", str(ROOT / "tests/bench"), "backup", f"--place={contained.WORK}", *inside]
+        raise SystemExit(contained.run(PACKAGES, command))
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="matrixon-bench-", dir=options.place))
         place = pathlib.Path(name)

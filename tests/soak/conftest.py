@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.integration.backup.conftest import base, major, place, server, store, template
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from tests.integration.backup.conftest import base, major, place, runner, server, store, template
 from tests.integration.conftest import lab
 
-__all__ = ["base", "lab", "major", "place", "server", "store", "template"]
+__all__ = ["base", "lab", "major", "place", "runner", "server", "store", "template"]

@@ -10,13 +10,11 @@ SEED repeats a run, ROUNDS says how long it is.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import pathlib
 import random
 import re
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -24,14 +22,13 @@ import typing as t
 
 import jinja2
 import pytest
-from clusters import USER, Cluster, copy_of, make_owned, run, until
+from clusters import USER, Cluster, copy_of, make_owned, until
+from losses import LAST, ROUNDS, Loss, Session, Writer, kill, show, writable
 from modules import Store
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 UNIT = ROOT / "roles/backup/templates/receivewal.service.j2"
-ROUNDS = int(os.environ.get("ROUNDS", "20"))
-# Seconds between two rows, and what may be lost in seconds.
-EVERY = 0.02
+# What may be lost, in seconds.
 GOAL = 5.0
 # In every other round the log grows as fast as the server can write it.
 FLOOD = "INSERT INTO flood SELECT repeat(md5(i::text), 20) FROM generate_series(1, 2000) i;\n"
@@ -55,51 +52,6 @@ def receiver(server: Cluster, archive: pathlib.Path) -> list[str]:
     return found[1].split()
 
 
-class Session:
-    """A session that stays open: a statement in, a line out."""
-
-    def __init__(self, server: Cluster) -> None:
-        argv = [str(server.tools / "psql"), "-XqAt", f"--host={server.socket}", f"--port={server.port}"]
-        self._process = subprocess.Popen(
-            [*argv, "--username=postgres", "--dbname=postgres"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def ask(self, statement: str) -> str:
-        """Return the answer, or nothing when the server is gone."""
-        assert self._process.stdin and self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(statement)
-            self._process.stdin.flush()
-            return self._process.stdout.readline().strip()
-        return ""
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-class Writer(threading.Thread):
-    """Writes a row every now and then, and remembers the last one that the server acknowledged."""
-
-    def __init__(self, server: Cluster) -> None:
-        super().__init__(daemon=True)
-        self._session = Session(server)
-        self.number, self.moment = 0, 0.0
-        self.start()
-
-    def run(self) -> None:
-        statement = "INSERT INTO beats (at) VALUES (clock_timestamp()) RETURNING id, extract(epoch FROM at);\n"
-        while answer := self._session.ask(statement):
-            number, _bar, moment = answer.partition("|")
-            self.number, self.moment = int(number), float(moment)
-            time.sleep(EVERY)
-        self._session.close()
-
-
 class Flood(threading.Thread):
     """Writes as much as the server takes."""
 
@@ -112,17 +64,6 @@ class Flood(threading.Thread):
         while self._session.ask(FLOOD + "SELECT 1;\n"):
             pass
         self._session.close()
-
-
-def kill(server: Cluster) -> None:
-    """End every process of a server at once, none of which has time for anything."""
-    postmaster = server.postmaster()
-    # Stopped, it starts no process while the others are looked up.
-    os.kill(postmaster, signal.SIGSTOP)
-    found = run("ps", "--ppid", str(postmaster), "-o", "pid=").split()
-    for pid in [postmaster, *map(int, found)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -141,23 +82,7 @@ def receiving(server: Cluster, archive: pathlib.Path) -> t.Iterator[subprocess.P
 
 @pytest.fixture
 def template(base: pathlib.Path, major: int) -> Cluster:
-    """A stopped server with a table to write to, which brings everything to its disk."""
-    made = Cluster(base / "primary", major, 5433)
-    made.make()
-    with open(made.data / "postgresql.conf", "a", encoding="utf-8") as file:
-        file.write("fsync = on\n")
-    made.start()
-    made.sql("CREATE TABLE beats (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL)")
-    made.sql("CREATE TABLE flood (words text)")
-    made.stop("fast")
-    return made
-
-
-class Loss(t.NamedTuple):
-    """What one round lost: seconds between the last acknowledged row and the last one that was found, and rows."""
-
-    seconds: float
-    rows: int
+    return writable(base, major)
 
 
 def lose(server: Cluster, place: pathlib.Path, chance: random.Random, flood: bool) -> Loss:
@@ -176,24 +101,15 @@ def lose(server: Cluster, place: pathlib.Path, chance: random.Random, flood: boo
         # As systemd would see it: the receiver ends by itself when its server is gone.
         process.wait(20)
         writer.join(20)
-    assert writer.number > 0
     shutil.rmtree(server.data)
-    last = "SELECT max(id) || '|' || extract(epoch FROM max(at)) || '|' || count(*) FROM beats"
     done = store.good(
         "matrixon_restore",
         directory=str(place / "restored"),
         set=name,
         accept_unverified=name,
-        queries=[{"name": "last", "database": "postgres", "sql": last}],
+        queries=[{"name": "last", "database": "postgres", "sql": LAST}],
     )
-    number, moment, rows = done["report"]["facts"]["answers"]["last"].split("|")
-    assert number == rows, "there are rows missing before the last one"
-    return Loss(max(0.0, writer.moment - float(moment)), max(0, writer.number - int(number)))
-
-
-def percentile(values: t.Sequence[float], percent: float) -> float:
-    """Return the smallest value that is not below so many of a hundred."""
-    return sorted(values)[max(1, math.ceil(len(values) * percent / 100)) - 1]
+    return writer.loss(done)
 
 
 def test_the_last_seconds_survive_the_loss_of_the_primary(template: Cluster, base: pathlib.Path) -> None:
@@ -209,8 +125,5 @@ def test_the_last_seconds_survive_the_loss_of_the_primary(template: Cluster, bas
         print(f"seed {seed} round {number}/{ROUNDS}, {'flooded' if flood else 'steady'}: {losses[-1]}", flush=True)
     for words, found in (("steady", losses[::2]), ("flooded", losses[1::2]), ("all", losses)):
         if found:
-            seconds = [loss.seconds for loss in found]
-            figures = ", ".join(f"p{percent} {percentile(seconds, percent):.3f} s" for percent in (50, 99))
-            rows = max(loss.rows for loss in found)
-            print(f"{words}, {len(found)} rounds: {figures}, most {max(seconds):.3f} s, {rows} rows", flush=True)
+            show(words, found)
     assert max(loss.seconds for loss in losses) <= GOAL

@@ -21,8 +21,11 @@ REPOSITORY = "/srv/backup/pgbackrest/molecule-pgbackrest/db3"
 PASSPHRASE = "molecule-passphrase-of-the-repository"
 SECRETS = "/etc/pgbackrest/conf.d/secrets.conf"
 PLAYBOOK_TIMEOUT_S = 300
-# What the engine calls good and is not, and what it must refuse.
-ENGINE_TESTS = "f11 or f16 or f17_a_missing or f18 or f19 or f20 or f23 or too_small"
+# What the engine calls good and is not, what it must refuse, and what the modules make of it.
+ENGINE_TESTS = (
+    "f11 or f16 or f17 or f18 or f19 or f20 or f23 or too_small "
+    "or the_modules or in_place or without_a_set or lost_its_stanza or cannot_be_a_configuration or too_old"
+)
 
 
 class Run(t.NamedTuple):
@@ -137,6 +140,8 @@ def test_two_nights_are_a_chain_and_each_is_proven(host: t.Any, sets: list[dict[
     assert [verdicts[name] for name in ("archive_age", "repository_checksums", "set_checksums")] == ["ok"] * 3, listed
     for path in ("scratch/data", "wal"):
         assert not host.file(f"{STORE}/{path}").exists
+    # The second proof wrote only what differed from the first.
+    assert host.file("/srv/copy/data/PG_VERSION").exists and not host.file("/srv/copy/data/postmaster.pid").exists
 
 
 def test_a_deleted_row_is_back_in_a_new_place(
@@ -171,6 +176,7 @@ def test_a_deleted_row_is_back_in_a_new_place(
         ({"backup_pgbackrest_passphrase": ""}, "backup_pgbackrest_passphrase: a repository has none"),
         ({"backup_pgbackrest_repository": 2}, "backup_pgbackrest_repository: there is no number 2"),
         ({"backup_archive_enabled": False}, "backup_archive_enabled: without the log no copy"),
+        ({"backup_drill_copy": "copy"}, "backup_drill_copy: 'copy' is not an absolute path"),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_files_stay(

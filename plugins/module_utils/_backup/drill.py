@@ -24,8 +24,8 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, wal
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Chain, Driver, Reach
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, kept, wal
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.driver import Chain, Driver, Reach, Refreshing
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import (
     DATABASE,
@@ -108,15 +108,32 @@ def drill(
     target: Target = SET_END,
     queries: t.Sequence[Query] = (),
     jobs: int = 2,
+    copy: str | None = None,
 ) -> Proof:
     """Prove a set in a directory that is absent or empty, or holds what a drill left that was killed.
 
     It steps back for everything else on the host. At the end, however it
-    comes, nothing of it runs and nothing of it is left.
+    comes, nothing of it runs and nothing of it is left, but for ``copy``: a
+    place of its own in which the restored cluster is kept, so that the next
+    drill writes only what differs.
     """
-    with _place(directory, runner):
-        run = _Run(driver, chain, directory, dataclasses.replace(runner, gentle=True), deadline, target, jobs)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_place(directory, runner))
+        data, bring = os.path.join(directory, DATA), driver.restore
+        if copy:
+            if not isinstance(driver, Refreshing):
+                raise BackupError(INTERNAL, f"the driver {driver.name} writes every copy anew, so none can be kept")
+            stack.enter_context(kept.hold(copy, _facts(chain[-1][1]).system_identifier, runner))
+            data, bring = os.path.join(copy, kept.DATA), driver.refresh
+        work = os.path.join(directory, WORK)
+        run = _Run(driver, chain, data, work, bring, dataclasses.replace(runner, gentle=True), deadline, target, jobs)
         return run.prove(queries)
+
+
+def _facts(manifest: Manifest) -> PostgresqlFacts:
+    if manifest.pg is None:
+        raise BackupError(INTERNAL, f"set {manifest.id} holds no database, so there is none to prove")
+    return manifest.pg
 
 
 class _Run:
@@ -126,23 +143,23 @@ class _Run:
         self,
         driver: Driver,
         chain: Chain,
-        directory: str,
+        data: str,
+        work: str,
+        bring: t.Callable[[Chain, str, Target, Deadline], None],
         runner: Runner,
         deadline: Deadline,
         target: Target,
         jobs: int,
     ) -> None:
         self._driver, self._chain, self._target, self._jobs = driver, chain, target, jobs
-        self._runner, self._deadline = runner, deadline
-        self._data, self._work = os.path.join(directory, DATA), os.path.join(directory, WORK)
+        self._runner, self._deadline, self._bring = runner, deadline, bring
+        self._data, self._work = data, work
         self._manifest: Manifest = chain[-1][1]
         self._checks: list[CheckResult] = []
         self._facts: dict[str, t.Any] = {"set": self._manifest.id, "target": str(target)}
 
     def prove(self, queries: t.Sequence[Query]) -> Proof:
-        pg = self._manifest.pg
-        if pg is None:
-            raise BackupError(INTERNAL, f"set {self._manifest.id} holds no database, so there is none to prove")
+        pg = _facts(self._manifest)
         begun = time.monotonic()
         reach = self._restore()
         if reach:
@@ -189,7 +206,7 @@ class _Run:
         def act() -> Verdict:
             begun = time.monotonic()
             reach.append(self._driver.reach(self._chain, self._target, self._deadline))
-            self._driver.restore(self._chain, self._data, self._target, self._deadline)
+            self._bring(self._chain, self._data, self._target, self._deadline)
             seconds = time.monotonic() - begun
             size = tree_bytes(self._data)
             self._facts.update(bytes=size, restore_seconds=round(seconds, 3))

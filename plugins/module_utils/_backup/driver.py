@@ -70,6 +70,14 @@ class Driver(t.Protocol):
         """Write a data directory that recovers by itself when it is started. It must be absent or empty."""
 
 
+@t.runtime_checkable
+class Refreshing(Driver, t.Protocol):
+    """A driver that can bring an older copy of the cluster to a set by writing what differs."""
+
+    def refresh(self, chain: Chain, directory: str, target: Target, deadline: Deadline) -> None:
+        """Do it to the data directory of a copy that is kept and held, or write it where there is none."""
+
+
 # --- sets
 
 

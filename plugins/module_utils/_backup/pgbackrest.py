@@ -445,29 +445,26 @@ class PgBackRest:
         with cluster.occupied(directory, self._runner):
             self._write(chain, directory, reach, deadline)
 
-    def refresh(self, chain: Chain, place: str, target: Target, deadline: Deadline) -> str:
-        """Bring a copy that is kept to a set, by writing what differs, and return its data directory.
+    def refresh(self, chain: Chain, directory: str, target: Target, deadline: Deadline) -> None:
+        """Bring the data directory of a copy that is kept to a set, by writing what differs.
 
-        ``place`` is absent, empty, or was made by this. All that is in the
-        data directory below it may be changed or removed.
+        All that is in it may be changed or removed, so its place must be held (`kept.hold`).
         """
         reach = self._reachable(chain, target, deadline)
         pg = chain[-1][1].pg
         if not pg:
             raise AssertionError
-        with kept.hold(place, pg.system_identifier, self._runner):
-            data = os.path.join(place, kept.DATA)
-            if kept.is_copy(data, pg.system_identifier, self._runner, cluster.programs(pg.major, "postgres"), deadline):
-                # Only this much can be new. Without it the copy may have been the whole cluster's size before.
-                cluster.require_room(place, 4 * pg.segment_bytes)
-                self._write(chain, data, reach, deadline, "--delta")
-            else:
-                if os.path.lexists(data):
-                    shutil.rmtree(data)
-                cluster.require_room(place, needed_bytes(chain))
-                with cluster.occupied(data, self._runner):
-                    self._write(chain, data, reach, deadline)
-            return data
+        tools = cluster.programs(pg.major, "postgres")
+        if kept.is_copy(directory, pg.system_identifier, self._runner, tools, deadline):
+            # Only this much can be new. Without it the copy may have been the whole cluster's size before.
+            cluster.require_room(directory, 4 * pg.segment_bytes)
+            self._write(chain, directory, reach, deadline, "--delta")
+            return
+        if os.path.lexists(directory):
+            shutil.rmtree(directory)
+        cluster.require_room(directory, needed_bytes(chain))
+        with cluster.occupied(directory, self._runner):
+            self._write(chain, directory, reach, deadline)
 
     def _reachable(self, chain: Chain, target: Target, deadline: Deadline) -> Reach:
         pg = check_chain(chain, self.name)

@@ -59,7 +59,8 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
             note.say(f"to be proven: {', '.join(entry.id for entry in chosen) or 'none, each set was proven before'}")
         if check_mode:
             names = ["the first one"] if foreseen else [entry.id for entry in chosen]
-            lines = [f"set {name} would be restored in {_scratch(options, place)} and proven" for name in names]
+            where = options["copy"] or _scratch(options, place)
+            lines = [f"set {name} would be restored in {where} and proven" for name in names]
             return Outcome(report=steps.report(), changed=bool(lines), plan=tuple(lines), msg="; ".join(lines))
         deadline = Deadline(options["deadline"])
         for entry in chosen:
@@ -78,8 +79,9 @@ def run(options: shared.Options, check_mode: bool, clock: Clock = utc_now) -> Ou
 
 def _problems(options: shared.Options) -> list[str]:
     found = shared.problems(options)
-    if options["scratch"] and not os.path.isabs(options["scratch"]):
-        found.append(f"scratch: {options['scratch']!r} is no absolute path")
+    for name in ("scratch", "copy"):
+        if options[name] and not os.path.isabs(options[name]):
+            found.append(f"{name}: {options[name]!r} is no absolute path")
     if not options["media_shares"] > 0:
         found.append(f"media_shares: {options['media_shares']} is not above 0; 1 reads the whole repository")
     if not options["jobs"] > 0:
@@ -149,8 +151,10 @@ def _database(
     with steps.step("drill_database") as note:
         driver = shared.stored_driver(manifest.components[DATABASE].driver, options, place, how, durable=False)
         scratch = _scratch(options, place)
-        proof = drill(driver, chain, scratch, how, deadline, queries=_queries(options), jobs=options["jobs"])
-        note.say(f"restored in {scratch}, looked at, and removed again")
+        copy = options["copy"]
+        proof = drill(driver, chain, scratch, how, deadline, queries=_queries(options), jobs=options["jobs"], copy=copy)
+        end = f"{copy}, looked at, and kept" if copy else f"{scratch}, looked at, and removed again"
+        note.say(f"restored in {end}")
     steps.add(*proof.checks)
     steps.facts.update(proof.facts)
 

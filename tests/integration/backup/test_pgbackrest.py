@@ -33,153 +33,37 @@ import urllib.request
 
 import pytest
 from clusters import USER, Background, Cluster, Sets, digests, listing, make_owned, pids, run, until
-from modules import Store, answer, start
+from modules import answer, start
+from sites import (
+    ACCESS_KEY,
+    IMMEDIATE,
+    LATEST,
+    NOW,
+    PASSPHRASE,
+    SECRET_KEY,
+    STANZA,
+    STORE_PASSPHRASE,
+    WHY_NOT,
+    Modules,
+    Site,
+    ask,
+    flip,
+    opened,
+    rows_after,
+    soon,
+)
 
-from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, process, scratch
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, kept, process
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import pgbackrest_settings as settings
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.drill import drill
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import DATABASE, Manifest, Target
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest import DATABASE, Target
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest import RECORD, PgBackRest
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_output import read_version
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_rules import WANTED
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, INTERNAL, PARSE, TLS, Deadline
 
-STANZA = "main"
-IMMEDIATE = Target("immediate")
-LATEST = Target()
-NOW = "SELECT to_json(clock_timestamp())#>>'{}'"
-PASSPHRASE = "canary-passphrase-of-the-first-repository"
-STORE_PASSPHRASE = "canary-passphrase-of-the-object-store"
-ACCESS_KEY, SECRET_KEY = "backup-access-key", "canary-secret-key-of-the-object-store"
-
-
-def why_not() -> str:
-    """Return why these tests cannot be run here, or nothing."""
-    if not shutil.which("pgbackrest"):
-        return "pgBackRest is not installed on this host; install pgbackrest 2.55 or later (Debian 13)"
-    said = subprocess.run(["pgbackrest", "version"], capture_output=True, text=True, check=True).stdout
-    if read_version(said) < WANTED:
-        return f"this host has {said.strip()}, and the driver needs 2.55 or later (Debian 13)"
-    return "" if cluster.installed() else "no PostgreSQL server is installed on this host"
-
-
-WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "it can be run")
-
-
-def soon() -> Deadline:
-    return Deadline(120)
-
-
-class Site:
-    """A server whose log goes to a repository, and the driver for it."""
-
-    def __init__(
-        self,
-        server: Cluster,
-        sets: Sets,
-        runner: process.Runner,
-        client: cluster.Client,
-        store: settings.Repository | None,
-    ) -> None:
-        self.server, self.sets, self.runner, self.client = server, sets, runner, client
-        self.place = make_owned(sets.root.parent / "pgbackrest")
-        self.repository = self.place / "repository"
-        for name in ("spool", "log", "lock", "etc", "etc/conf.d"):
-            make_owned(self.place / name)
-        repositories = [settings.Repository(str(self.repository)), *([store] if store else [])]
-        self.settings = settings.Settings(
-            stanza=STANZA,
-            data_directory=str(server.data),
-            repositories=tuple(repositories),
-            port=server.port,
-            socket=str(server.socket),
-            spool=str(self.place / "spool"),
-            log_directory=str(self.place / "log"),
-            lock_directory=str(self.place / "lock"),
-        )
-        secrets = [
-            settings.Secrets(PASSPHRASE),
-            *([settings.Secrets(STORE_PASSPHRASE, ACCESS_KEY, SECRET_KEY)] if store else []),
-        ]
-        self.write(settings.MAIN, settings.render(self.settings))
-        self.write(settings.SECRETS, settings.render_secrets(self.settings, secrets), settings.SECRETS_MODE)
-        # So that failures of the network are not tried again for a minute.
-        self.write("conf.d/test.conf", "[global]\nio-timeout=2\n")
-
-    @property
-    def directory(self) -> str:
-        return str(self.place / "etc")
-
-    def write(self, name: str, text: str, mode: int = 0o640) -> pathlib.Path:
-        path = self.place / "etc" / name
-        path.write_text(text)
-        path.chmod(mode)
-        shutil.chown(path, USER)
-        return path
-
-    def driver(self, **options: t.Any) -> PgBackRest:
-        keywords: dict[str, t.Any] = {"stanza": STANZA, "directory": self.directory, "durable": False, **options}
-        return PgBackRest(str(self.sets.root), self.runner, self.client, **keywords)
-
-    def reader(self, **options: t.Any) -> PgBackRest:
-        """The driver of a host that only restores."""
-        return PgBackRest(str(self.sets.root), self.runner, directory=self.directory, durable=False, **options)
-
-    def engine(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Ask pgBackRest itself, as an operator does."""
-        argv = ["pgbackrest", f"--config-path={self.directory}", f"--stanza={STANZA}", *arguments]
-        keywords: dict[str, t.Any] = {"user": USER, "extra_groups": []} if os.geteuid() == 0 else {}
-        # What it cannot decrypt it prints as it is.
-        keywords.update(text=True, errors="replace", umask=0o077)
-        return subprocess.run(argv, capture_output=True, cwd="/", timeout=120, check=False, **keywords)
-
-    def info(self) -> dict[str, t.Any]:
-        done = self.engine("info", "--output=json")
-        assert done.returncode == 0
-        return json.loads(done.stdout)[0]
-
-    def configure(self, command: str | None = None, mode: str = "on") -> None:
-        """Let the server archive, which takes a restart."""
-        command = settings.archive_command(STANZA, self.directory) if command is None else command
-        with open(self.server.data / "postgresql.auto.conf", "a", encoding="utf-8") as file:
-            file.write(f"archive_mode = '{mode}'\narchive_command = '{command}'\n")
-        self.server.stop("fast")
-        self.server.start()
-
-    def command(self, command: str) -> None:
-        """Give the running server another archive_command."""
-        self.server.sql(f"ALTER SYSTEM SET archive_command = {cluster.literal(command)}")
-        self.server.sql("SELECT pg_reload_conf()")
-        until(lambda: self.server.sql("SHOW archive_command") == command)
-
-    def switch(self) -> str:
-        """Finish the segment that is being written, wait until the server calls it archived, and return its name."""
-        name = self.server.sql("SELECT pg_walfile_name(pg_switch_wal())")
-        until(lambda: self.server.sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") >= name, 30)
-        return name
-
-    def row(self, number: int) -> str:
-        """Write one row, and return the segment in which it is."""
-        self.server.sql("CREATE TABLE IF NOT EXISTS rows_of_log (a int)", "synapse")
-        self.server.sql(f"INSERT INTO rows_of_log VALUES ({number})", "synapse")
-        return self.switch()
-
-    def segment(self, name: str) -> pathlib.Path:
-        """Return the file of a segment in the repository."""
-        (path,) = self.repository.glob(f"archive/{STANZA}/*/{name[:16]}/{name}-*")
-        return path
-
-    def label(self, manifest: Manifest) -> str:
-        return str(manifest.components[DATABASE].detail["label"])
-
-    def copy_of(self, manifest: Manifest) -> pathlib.Path:
-        """Return the directory of a backup in the repository."""
-        return self.repository / "backup" / STANZA / self.label(manifest)
-
-    def all(self, *manifests: Manifest) -> dict[str, Manifest | None]:
-        return {manifest.id: manifest for manifest in manifests}
 
 
 @pytest.fixture(scope="session")
@@ -206,31 +90,6 @@ def site(new_site: t.Callable[..., Site]) -> Site:
     made = new_site()
     assert made.driver().prepare(soon()) is True and made.driver().prepare(soon()) is False
     return made
-
-
-@contextlib.contextmanager
-def opened(data: pathlib.Path | str, site: Site) -> t.Iterator[scratch.Scratch]:
-    with scratch.Scratch(str(data), None, site.runner, str(site.server.tools)) as server:
-        server.start(Deadline(60))
-        yield server
-
-
-def ask(server: scratch.Scratch, sql: str, database: str = "synapse") -> str:
-    with server.client().session(Deadline(10), database) as session:
-        return session.value(f"SET search_path TO DEFAULT; {sql}")
-
-
-def rows_after(site: Site, data: pathlib.Path) -> str:
-    with opened(data, site) as server:
-        return ask(server, "SELECT string_agg(a::text, ',' ORDER BY a) FROM rows_of_log")
-
-
-def flip(path: pathlib.Path, place: float = 0.5) -> None:
-    with open(path, "r+b") as file:
-        file.seek(int(path.stat().st_size * place))
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 0x55]))
 
 
 # --- what a set is
@@ -817,11 +676,18 @@ def test_a_directory_with_something_in_it_is_left_alone(site: Site, place: pathl
     assert listing(data) == ["precious"]
 
 
+def refresh(site: Site, reader: PgBackRest, chain: t.Any, place: pathlib.Path, target: Target = IMMEDIATE) -> None:
+    """Bring a copy that is kept to a set."""
+    with kept.hold(str(place), chain[-1][1].pg.system_identifier, site.runner):
+        reader.refresh(chain, str(place / kept.DATA), target, soon())
+
+
 def test_a_copy_that_is_kept_is_brought_to_another_set_by_what_differs(site: Site, place: pathlib.Path) -> None:
     driver = site.driver()
     full = site.sets.take(driver)
-    kept, reader = place / "kept", site.reader()
-    data = pathlib.Path(reader.refresh(site.sets.chain(full), str(kept), IMMEDIATE, soon()))
+    copy, reader = place / "kept", site.reader()
+    data = copy / "data"
+    refresh(site, reader, site.sets.chain(full), copy)
     with opened(data, site) as server:
         assert ask(server, "SELECT count(*) FROM users") == "500"
         ask(server, "DROP TABLE event_json; SELECT 1")
@@ -831,17 +697,17 @@ def test_a_copy_that_is_kept_is_brought_to_another_set_by_what_differs(site: Sit
     untouched = data / "base/1/2619"
     (data / "strange").write_text("left by something")
     before = untouched.stat().st_ino
-    assert reader.refresh(site.sets.chain(full, later), str(kept), LATEST, soon()) == str(data)
+    refresh(site, reader, site.sets.chain(full, later), copy, LATEST)
     assert untouched.stat().st_ino == before and not (data / "strange").exists()
     with opened(data, site) as server:
         assert ask(server, "SELECT count(*) FROM event_json") != "0"
         assert ask(server, "SELECT a FROM rows_of_log") == "1"
         with pytest.raises(BackupError, match=f"a server with process .* runs on {data}"):
-            reader.refresh(site.sets.chain(full), str(kept), IMMEDIATE, soon())
+            refresh(site, reader, site.sets.chain(full), copy)
         server.stop(soon())
     # An earlier run was ended in the middle: what is there is made whole, or made anew.
     (data / "global/pg_control").unlink()
-    reader.refresh(site.sets.chain(full), str(kept), IMMEDIATE, soon())
+    refresh(site, reader, site.sets.chain(full), copy)
     with opened(data, site) as server:
         assert ask(server, "SELECT to_regclass('rows_of_log') IS NULL") == "t"
 
@@ -851,67 +717,32 @@ def test_no_copy_but_our_own_is_written_over(site: Site, place: pathlib.Path) ->
     chain, reader = site.sets.chain(manifest), site.reader()
     before = digests(site.server.data / "base")
     with pytest.raises(BackupError, match="is not empty"):
-        reader.refresh(chain, str(site.server.data), IMMEDIATE, soon())
-    kept = place / "kept"
-    reader.refresh(chain, str(kept), IMMEDIATE, soon())
-    (kept / "notes").write_text("mine")
+        refresh(site, reader, chain, site.server.data)
+    copy = place / "kept"
+    refresh(site, reader, chain, copy)
+    (copy / "notes").write_text("mine")
     with pytest.raises(BackupError, match="holds notes, which is no copy"):
-        reader.refresh(chain, str(kept), IMMEDIATE, soon())
-    (kept / "notes").unlink()
-    shutil.rmtree(kept / "data")
-    (kept / "data").symlink_to(site.server.data)
+        refresh(site, reader, chain, copy)
+    (copy / "notes").unlink()
+    shutil.rmtree(copy / "data")
+    (copy / "data").symlink_to(site.server.data)
     with pytest.raises(BackupError, match="is a symbolic link"):
-        reader.refresh(chain, str(kept), IMMEDIATE, soon())
-    (kept / "data").unlink()
-    (kept / ".matrixon-kept").write_text('{"system_identifier": "1"}')
+        refresh(site, reader, chain, copy)
+    (copy / "data").unlink()
+    (copy / ".matrixon-kept").write_text('{"system_identifier": "1"}')
     with pytest.raises(BackupError, match="holds a copy of the cluster 1, and the set is of"):
-        reader.refresh(chain, str(kept), IMMEDIATE, soon())
+        refresh(site, reader, chain, copy)
     assert digests(site.server.data / "base") == before
 
 
 # --- the modules
 
 
-class Modules(Store):
-    """The modules with a server whose log goes to a repository."""
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(make_owned(site.place / "store"), site.server)
-        self.site = site
-        self.database |= {"driver": "pgbackrest", "stanza": STANZA, "configuration": site.directory}
-        self.reading = {"pgbackrest": {"configuration": site.directory}}
-
-    def configure(self, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
-        given = {
-            "stanza": STANZA,
-            "data_directory": str(self.server.data),
-            "socket": str(self.server.socket),
-            "port": self.server.port,
-            "owner": USER,
-            "repositories": [{"path": str(self.site.repository), "passphrase": PASSPHRASE}],
-            "spool": self.site.settings.spool,
-            "log_directory": self.site.settings.log_directory,
-            "configuration": self.site.directory,
-        }
-        return answer(start("matrixon_pgbackrest", **{**given, **options, "_ansible_check_mode": check}))
-
-    def begin(self) -> None:
-        done = self.configure()
-        assert done["changed"] and not done.get("failed"), done
-        self.site.command(done["archive_command"])
-
-    def read(self, module: str, **options: t.Any) -> dict[str, t.Any]:
-        return self.good(module, **self.reading, **options)
-
-
 @pytest.fixture
 def modules(new_site: t.Callable[..., Site]) -> Modules:
     """The modules, and a server that archives for a stanza which is not there yet."""
     made = Modules(new_site())
-    # Without a stanza it could only fail, and then waits for a minute.
-    made.site.command("")
-    for name in (settings.MAIN, settings.SECRETS):
-        (made.site.place / "etc" / name).unlink()
+    made.bare()
     return made
 
 
@@ -939,8 +770,11 @@ def test_the_modules_configure_put_away_prove_restore_and_remove(modules: Module
     foreseen = modules.backup(check=True)
     assert f"incremental: it adds to set {full}" in foreseen["msg"], foreseen
     later = modules.made()
-    proven = modules.read("matrixon_backup_drill")
-    assert set(modules.statuses(proven).values()) == {"ok"}, proven["msg"]
+    copy = place / "copy"
+    for _time in range(2):
+        proven = modules.read("matrixon_backup_drill", copy=str(copy))
+        assert set(modules.statuses(proven).values()) == {"ok"}, proven["msg"]
+        assert listing(copy)[:2] == [".matrixon-kept", "data"] and not (modules.path / "scratch").exists()
     seen = modules.read("matrixon_backup_info", verify_shares=1)
     assert [(entry["id"], entry["kind"], entry["status"]) for entry in seen["sets"]] == [
         (later, "incremental", "verified"),
