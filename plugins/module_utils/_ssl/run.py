@@ -18,6 +18,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import TIMEOUT
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
+    PRECEDENCE,
     SKIPPED,
     UNKNOWN,
     WARNING,
@@ -128,13 +129,14 @@ def look(options: Options, policy: Policy, deadline: Deadline) -> list[Seen]:
 
 
 def _hold_against(file: File, seen: list[Seen]) -> None:
-    """Add what is said of a file and each address of the endpoint that should serve it."""
+    """Add what is said of a file and the endpoint that should serve it: the worst of its addresses."""
     held = next((one for one in seen if one.label == file.label), None)
     if held is None or held.chain is None:
         return
-    for one in seen:
-        if one.label == file.endpoint:
-            held.findings.append(judge.served(held.chain, one.target, one.chain).result(file.label, 0))
+    found = [judge.served(held.chain, one.target, one.chain) for one in seen if one.label == file.endpoint]
+    if found:
+        first = min(found, key=lambda finding: PRECEDENCE.index(finding.status))
+        held.findings.append(first.result(file.label, 0))
 
 
 def _late(name: str, endpoints: list[Endpoint], deadline: Deadline) -> Seen:
