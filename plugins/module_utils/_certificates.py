@@ -14,7 +14,7 @@ import typing as t
 
 try:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -134,17 +134,22 @@ def issued_by(certificate: t.Any, issuer: t.Any) -> bool:
     """Return whether the issuer's key signed it."""
     if certificate.issuer != issuer.subject:
         return False
-    key, signature, content = issuer.public_key(), certificate.signature, certificate.tbs_certificate_bytes
+    return signed(certificate, certificate.tbs_certificate_bytes, issuer.public_key())
+
+
+def signed(document: t.Any, content: bytes, key: t.Any) -> bool:
+    """Return whether a key signed the content of a certificate, or of what else carries a signature of its kind."""
+    signature = document.signature
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, content, padding.PKCS1v15(), certificate.signature_hash_algorithm)
+            key.verify(signature, content, padding.PKCS1v15(), document.signature_hash_algorithm)
         elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, content, ec.ECDSA(certificate.signature_hash_algorithm))
+            key.verify(signature, content, ec.ECDSA(document.signature_hash_algorithm))
         elif isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
             key.verify(signature, content)
         else:
             return False
-    except (InvalidSignature, TypeError, ValueError):
+    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
         return False
     return True
 

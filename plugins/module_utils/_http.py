@@ -107,12 +107,14 @@ class HttpClient:
     """How to reach HTTP servers from here.
 
     ``connect_to`` maps "host:port" to another "host:port" that is connected to
-    in its stead; name checks and the Host header keep the first.
+    in its stead; name checks and the Host header keep the first. ``resolve`` is
+    asked for addresses in place of the system.
     """
 
     connect_to: t.Mapping[str, str] = field(default_factory=dict)
     ca_file: str | None = None
     validate_certs: bool = True
+    resolve: t.Callable[[str, int, Deadline], list[_net.Address]] | None = None
 
     def request(
         self,
@@ -178,7 +180,9 @@ class HttpClient:
 
     def _connect(self, target: Url, deadline: Deadline, peer: str) -> t.Any:
         host, port = self.endpoint(target.host, target.port)
-        return _net.connect(host, port, deadline, peer)
+        if self.resolve is None:
+            return _net.connect(host, port, deadline, peer)
+        return _net.connect_first(self.resolve(host, port, deadline), deadline, peer)
 
 
 @functools.cache

@@ -60,8 +60,13 @@ def resolve(host: str, port: int) -> list[Address]:
 
 def connect(host: str, port: int, deadline: Deadline, peer: str | None = None) -> socket.socket:
     """Connect to the first address of a host that answers. Failures speak of ``peer``."""
+    return connect_first(resolve(host, port), deadline, peer)
+
+
+def connect_first(addresses: t.Iterable[Address], deadline: Deadline, peer: str | None = None) -> socket.socket:
+    """Connect to the first of these addresses that answers."""
     failures = []
-    for address in resolve(host, port):
+    for address in addresses:
         try:
             return connect_address(address, deadline, peer)
         except ProbeFailure as failure:

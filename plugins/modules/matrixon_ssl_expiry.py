@@ -11,7 +11,9 @@ short_description: Judge the certificates of a whole fleet in one call
 version_added: 0.1.0
 description:
   - Looks at many certificates at once, under one total deadline, and returns one report. They are those that endpoints
-    serve and those in files.
+    serve, those in files, and those that Matrix server names lead to.
+  - A server name is followed by the rules of Matrix, as other homeservers do. They decide which name the certificate
+    must be for, and the report says which and why.
   - Each fault has a check of its own, so a certificate that has expired is not called untrusted too. Where nothing
     could be read, the checks of what was not seen are V(skipped), and the check that says why is not.
   - V(critical) means that a bad fact was observed. V(unknown) means that it could not be observed. A run that measured
@@ -22,7 +24,8 @@ description:
   - The module reads only.
 notes:
   - "On the target: Python 3.9 and C(cryptography). The chain that a server sends can be seen from Python 3.10 on.
-    With O(resolvers), C(dnspython) too."
+    C(dnspython) is needed for server names that are found by SRV records, and with O(resolvers). The command
+    C(openssl) is needed for certificates that ask for a stapled answer."
   - "On the controller: nothing beyond ansible-core."
   - The common name of a certificate is not looked at, as no client does so any more.
 author:
@@ -129,6 +132,34 @@ options:
           - Name of an endpoint of this call that must serve the first certificate. If it serves another,
             a reload was forgotten.
         type: str
+  server_names:
+    description:
+      - Matrix server names, the part of a user id behind the colon. Each is followed through its well-known file and
+        SRV records, and each address of where it leads is looked at as an endpoint.
+      - What other homeservers pass over, such as a well-known file that is not JSON, is a V(warning).
+    type: list
+    elements: str
+    default: []
+  renewal:
+    description:
+      - systemd timers of this host that renew certificates. Each must be active and enabled, its last run must have
+        been good, and the next must come before the certificates end.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      timer:
+        description: Full name of the timer.
+        type: str
+        required: true
+      service:
+        description: Full name of the service that renews. Defaults to the one that the timer starts.
+        type: str
+      files:
+        description: Paths of PEM or DER files that it renews.
+        type: list
+        elements: path
+        default: []
   warning_days:
     description:
       - Days before its end from which a certificate is a V(warning).
@@ -150,6 +181,18 @@ options:
       - The part of its lifetime that is left from which a certificate is V(critical).
     type: float
     default: 0.16666666666666666
+  min_protocol:
+    description:
+      - The oldest protocol that endpoints should take. Each is asked once more, for older ones only, and must refuse.
+      - Left out, nothing is asked. TLS 1.2 must be spoken in any case.
+    type: str
+    choices: [TLSv1.2, TLSv1.3]
+  ocsp:
+    description:
+      - Whether the authority is asked by OCSP if it has revoked a certificate. This goes out to the address that the
+        certificate names. Authorities that only publish lists are V(skipped).
+    type: bool
+    default: false
   checks:
     description:
       - Names of the checks to report. Left out, every check is. That nothing could be read is always told.
@@ -227,7 +270,18 @@ EXAMPLES = r"""
     files:
       - path: /etc/ssl/matrixon/public/fullchain.pem
         key: /etc/ssl/matrixon/public/privkey.pem
+        endpoint: matrix.example.com:443
+    renewal:
+      - {timer: certbot.timer, files: [/etc/ssl/matrixon/public/fullchain.pem]}
   register: certificates
+
+- name: Look at a server name as other homeservers do, asking two name servers outside
+  matrixon.ops.matrixon_ssl_expiry:
+    deployment: example
+    profile: synapse
+    server_names: [example.com]
+    resolvers: [192.0.2.53, "198.51.100.53:5353"]
+    min_protocol: TLSv1.2
 
 - name: Be stricter, and fail on what is really broken
   matrixon.ops.matrixon_ssl_expiry:
@@ -321,6 +375,8 @@ def argument_spec():
         critical_days=dict(type="float", default=14),
         warning_share=dict(type="float", default=1 / 3),
         critical_share=dict(type="float", default=1 / 6),
+        min_protocol=dict(type="str", choices=["TLSv1.2", "TLSv1.3"]),
+        ocsp=dict(type="bool", default=False),
         checks=dict(type="list", elements="str"),
         skip_checks=dict(type="dict", default={}),
         threads=dict(type="int", default=32),

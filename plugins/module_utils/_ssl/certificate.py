@@ -81,22 +81,22 @@ class Certificate:
     @property
     def is_authority(self) -> bool:
         """Say whether it may issue others."""
-        constraints = self._extension("BasicConstraints")
+        constraints = self.extension("BasicConstraints")
         return bool(constraints is not None and constraints.ca)
 
     @property
     def must_staple(self) -> bool:
         """Say whether it asks for a stapled answer of its authority."""
-        features = self._extension("TLSFeature")
+        features = self.extension("TLSFeature")
         return features is not None and any(feature.value == STATUS_REQUEST for feature in features)
 
     @property
     def unfit(self) -> str | None:
         """Return why no server may use it, or None."""
-        extended = self._extension("ExtendedKeyUsage")
+        extended = self.extension("ExtendedKeyUsage")
         if extended is not None and ExtendedKeyUsageOID.SERVER_AUTH not in extended:
             return "its extended key usage has no serverAuth in it"
-        usage = self._extension("KeyUsage")
+        usage = self.extension("KeyUsage")
         if usage is not None and not (usage.digital_signature or usage.key_encipherment or usage.key_agreement):
             return "its key usage allows neither signatures nor the agreement of keys"
         return None
@@ -141,7 +141,8 @@ class Certificate:
             return next((hash_name for hash_name in WEAK_HASHES if hash_name in self.signature.lower()), None)
         return found.name if found is not None and found.name in WEAK_HASHES else None
 
-    def _extension(self, name: str) -> t.Any:
+    def extension(self, name: str) -> t.Any:
+        """Return an extension by the name that the library has for it, or None."""
         with _readable(self, "extensions"):
             try:
                 return self.x509.extensions.get_extension_for_class(getattr(x509, name)).value

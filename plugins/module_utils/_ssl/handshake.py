@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import ssl
 import typing as t
 
@@ -24,6 +25,7 @@ ANY_STRENGTH = "DEFAULT:@SECLEVEL=0"
 # Where systems keep all their anchors in one file.
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 DER = 2
+DOING = "the TLS handshake"
 CLOSED = ("unexpected eof while reading", "eof occurred in violation of protocol")
 NOT_TLS = ("wrong version number", "http request", "https proxy request", "unknown protocol", "record layer failure")
 TOO_OLD = ("unsupported protocol", "tlsv1 alert protocol version")
@@ -88,13 +90,13 @@ class Client:
         distrust = None
         for context in (self.strict, self.lenient):
             try:
-                with _connect(address, server_name, protocol, context, deadline) as sock:
+                with shake(open_to(address, protocol, deadline), server_name, context, deadline) as sock:
                     return self._served(sock, None)
             except ssl.SSLCertVerificationError as error:
                 distrust = Distrust(error.verify_code, error.verify_message)
                 if distrust.code not in TOO_WEAK:
                     break
-        with _connect(address, server_name, protocol, self.blind, deadline) as sock:
+        with shake(open_to(address, protocol, deadline), server_name, self.blind, deadline) as sock:
             return self._served(sock, distrust)
 
     def _served(self, sock: ssl.SSLSocket, distrust: Distrust | None) -> Served:
@@ -108,16 +110,22 @@ class Client:
         return Served(Chain(chain, tuple(needed), bool(sent), distrust), sock.version() or "TLS")
 
 
-def _connect(
-    address: _net.Address, server_name: str, protocol: str | None, context: ssl.SSLContext, deadline: Deadline
-) -> ssl.SSLSocket:
-    """Return a socket after the handshake. A certificate that is not accepted raises the error of ssl."""
-    peer = str(address)
-    sock = _net.connect_address(address, deadline, peer)
+def open_to(address: _net.Address, protocol: str | None, deadline: Deadline) -> socket.socket:
+    """Connect, and go as far as the handshake begins."""
+    sock = _net.connect_address(address, deadline)
+    if protocol:
+        try:
+            starttls.ask(protocol, sock, deadline)
+        except ProbeFailure:
+            sock.close()
+            raise
+    return sock
+
+
+def shake(sock: socket.socket, server_name: str, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
+    """Do the handshake. A certificate that is not accepted raises the error of ssl."""
     try:
-        if protocol:
-            starttls.ask(protocol, sock, peer, deadline)
-        sock.settimeout(deadline.require("the TLS handshake"))
+        sock.settimeout(deadline.require(DOING))
         return context.wrap_socket(sock, server_hostname=server_name)
     except ssl.SSLCertVerificationError:
         sock.close()
@@ -127,7 +135,7 @@ def _connect(
         raise failure_of(error, deadline) from error
     except OSError as error:
         sock.close()
-        raise _net.failure_of(error, "the TLS handshake", deadline) from error
+        raise _net.failure_of(error, DOING, deadline) from error
     except ProbeFailure:
         sock.close()
         raise
@@ -142,7 +150,7 @@ def failure_of(error: ssl.SSLError, deadline: Deadline) -> ProbeFailure:
         return ProbeFailure(TLS, f"what answers there does not speak TLS ({words})")
     if words in TOO_OLD:
         return ProbeFailure(TLS, f"it speaks no TLS 1.2 or later ({words})")
-    return _net.failure_of(error, "the TLS handshake", deadline)
+    return _net.failure_of(error, DOING, deadline)
 
 
 def _chain(sock: ssl.SSLSocket, method: str) -> list[Certificate]:

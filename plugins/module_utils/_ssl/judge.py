@@ -283,8 +283,8 @@ def served(held: Chain, at: str, found: Chain | None) -> Finding:
         )
     return warning(
         check,
-        f"{at} serves another certificate, valid from {moment(theirs.not_before)} on, serial {theirs.serial}, and not the "
-        f"one in the file, serial {ours.serial}: it reads another file",
+        f"{at} serves another certificate, serial {theirs.serial}, valid from {moment(theirs.not_before)} on, and not "
+        f"the one in the file, serial {ours.serial}: it reads another file",
     )
 
 

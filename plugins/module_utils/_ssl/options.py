@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import ssl
 import typing as t
 
@@ -21,6 +22,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.validate impo
     seconds_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import CHECKS, Endpoint, File
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.renewal import Renewal
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.resolver import parse_server
 
 Options = dict[str, t.Any]
@@ -28,6 +30,7 @@ Options = dict[str, t.Any]
 MOST_THREADS = 256
 LONGEST_NAME = 253
 LONGEST_LABEL = 63
+UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
 
 ENDPOINT_SPEC: dict[str, t.Any] = dict(
     host=dict(type="str", required=True),
@@ -48,9 +51,16 @@ FILE_SPEC: dict[str, t.Any] = dict(
     names=dict(type="list", elements="str"),
     endpoint=dict(type="str"),
 )
+RENEWAL_SPEC: dict[str, t.Any] = dict(
+    timer=dict(type="str", required=True),
+    service=dict(type="str"),
+    files=dict(type="list", elements="path", default=[]),
+)
 TARGETS_SPEC: dict[str, t.Any] = dict(
     endpoints=dict(type="list", elements="dict", default=[], options=ENDPOINT_SPEC),
     files=dict(type="list", elements="dict", default=[], options=FILE_SPEC),
+    server_names=dict(type="list", elements="str", default=[]),
+    renewal=dict(type="list", elements="dict", default=[], options=RENEWAL_SPEC),
 )
 
 
@@ -91,6 +101,11 @@ def file_of(given: Options) -> File:
     )
 
 
+def renewal_of(given: Options) -> Renewal:
+    """Return a renewal by the full names of its units."""
+    return Renewal(given["timer"], given["service"], tuple(given["files"]))
+
+
 def target_errors(options: Options, prefix: str = "") -> t.Iterator[str]:
     """Yield what is wrong with the targets."""
     endpoints, given_files = options["endpoints"], options["files"]
@@ -98,13 +113,20 @@ def target_errors(options: Options, prefix: str = "") -> t.Iterator[str]:
         yield from _endpoint_errors(given, f"{prefix}endpoints[{number}]")
     for number, given in enumerate(given_files):
         yield from _file_errors(given, f"{prefix}files[{number}]")
+    for number, name in enumerate(options["server_names"]):
+        yield from server_name_errors(f"{prefix}server_names[{number}]", name)
+    for number, given in enumerate(options["renewal"]):
+        yield from _renewal_errors(given, f"{prefix}renewal[{number}]")
+    yield from duplicate_errors(f"{prefix}server_names", options["server_names"])
+    yield from duplicate_errors(f"{prefix}renewal", [given["timer"] for given in options["renewal"]])
     labels = [endpoint_of(given).label for given in endpoints]
     files = [file_of(given) for given in given_files]
     yield from duplicate_errors(f"{prefix}endpoints", labels)
     yield from duplicate_errors(f"{prefix}files", [file.label for file in files])
-    both = sorted(set(labels) & {file.label for file in files})
+    others = [*(file.label for file in files), *options["server_names"], *(one["timer"] for one in options["renewal"])]
+    both = sorted({name for name in (*labels, *others) if labels.count(name) and others.count(name)})
     if both:
-        yield f"{prefix}files: {', '.join(both)} is also the name of an endpoint; give the file a name of its own"
+        yield f"{prefix}endpoints: {', '.join(both)} is also the name of something else; give the endpoint its own"
     for number, file in enumerate(files):
         if file.endpoint is not None and file.endpoint not in labels:
             where = f"{prefix}files[{number}].endpoint"
@@ -120,7 +142,7 @@ def errors(options: Options) -> t.Iterator[str]:
         yield from seconds_errors(name, options[name])
     if not 1 <= options["threads"] <= MOST_THREADS:
         yield f"threads: {options['threads']} cannot be; give a number from 1 to {MOST_THREADS}"
-    if not any(options[name] for name in ("endpoints", "files")):
+    if not any(options[name] for name in TARGETS_SPEC):
         yield "endpoints: there is nothing to look at; give endpoints, files, server_names or renewal"
     yield from _limit_errors(options)
     yield from _check_errors(options)
@@ -202,6 +224,16 @@ def _file_errors(given: Options, where: str) -> t.Iterator[str]:
     if given["name"] is not None and not given["name"].strip():
         yield f"{where}.name: it is empty; leave it out, or give the name that is to stand in the report"
     yield from _names_errors(f"{where}.names", given["names"])
+
+
+def _renewal_errors(given: Options, where: str) -> t.Iterator[str]:
+    for name, suffix in (("timer", ".timer"), ("service", ".service")):
+        unit = given[name]
+        if unit is not None and not (UNIT.fullmatch(unit) and unit.endswith(suffix)):
+            yield f"{where}.{name}: {unit!r} is not the full name of a unit; give for example certbot{suffix}"
+    for number, path in enumerate(given["files"]):
+        if not os.path.isabs(path):
+            yield f"{where}.files[{number}]: {path!r} is no absolute path; give one that begins with /"
 
 
 def _names_errors(where: str, names: list[str] | None) -> t.Iterator[str]:

@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import time
 import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import TIMEOUT, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -31,25 +30,25 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import (
     CONNECTION,
     DAY,
     FILE,
-    Endpoint,
     File,
     Policy,
-    failed,
     worst,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.names import DELEGATION
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import (
     OptionErrors,
     Options,
     endpoint_of,
     errors,
     file_of,
+    renewal_of,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.pool import Pool
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.resolver import Resolver, parse_server
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.targets import Seen, Tools
 
 # Where one of these failed there was nothing to judge, so it is told even if it was not asked for.
-GATES = (CONNECTION, FILE, "certificate_delegation")
+GATES = (CONNECTION, FILE, DELEGATION)
 
 
 @dataclass(frozen=True)
@@ -99,30 +98,33 @@ def check_certificates(
 
 def policy_of(options: Options, now: datetime.datetime) -> Policy:
     """Return what is asked of every certificate."""
-    names = ("warning_days", "critical_days", "warning_share", "critical_share")
+    names = ("warning_days", "critical_days", "warning_share", "critical_share", "min_protocol", "ocsp")
     return Policy(now=now, **{name: options[name] for name in names})
 
 
 def look(options: Options, policy: Policy, deadline: Deadline) -> list[Seen]:
     """Look at every target, and return what was seen of it by the deadline."""
+    resolver = Resolver([parse_server(server) for server in options["resolvers"]])
     tools = Tools(
         client=Client(options["ca_file"]),
-        http=HttpClient(options["connect_to"], options["ca_file"]),
-        resolver=Resolver([parse_server(server) for server in options["resolvers"]]),
+        http=HttpClient(options["connect_to"], options["ca_file"], resolve=resolver.addresses),
+        resolver=resolver,
         policy=policy,
         timeout=options["timeout"],
         deadline=deadline,
         pool=Pool(options["threads"], deadline),
     )
-    endpoints = [endpoint_of(given) for given in options["endpoints"]]
-    for endpoint in endpoints:
-        tools.add(endpoint.label, functools.partial(targets.look_at_endpoint, endpoint, tools))
-    given_files = [file_of(given) for given in options["files"]]
-    for file in given_files:
-        tools.add(file.label, functools.partial(targets.look_at_file, file, tools))
-    seen, late = tools.pool.collect()
-    seen += [_late(name, endpoints, deadline) for name in late]
-    for file in given_files:
+    held = [file_of(given) for given in options["files"]]
+    for given in options["endpoints"]:
+        targets.add_endpoint(endpoint_of(given), tools)
+    for file in held:
+        targets.add_file(file, tools)
+    for server_name in options["server_names"]:
+        targets.add_server_name(server_name, tools)
+    for given in options["renewal"]:
+        targets.add_renewal(renewal_of(given), tools)
+    seen = tools.collect()
+    for file in held:
         if file.endpoint is not None:
             _hold_against(file, seen)
     return seen
@@ -137,15 +139,6 @@ def _hold_against(file: File, seen: list[Seen]) -> None:
     if found:
         first = min(found, key=lambda finding: PRECEDENCE.index(finding.status))
         held.findings.append(first.result(file.label, 0))
-
-
-def _late(name: str, endpoints: list[Endpoint], deadline: Deadline) -> Seen:
-    """Return what is said of a target that was not done when the time was up."""
-    failure = ProbeFailure(TIMEOUT, f"not finished when the total deadline of {deadline.seconds:g} s ended")
-    endpoint = next((one for one in endpoints if name in (one.label, name.rpartition(" at ")[0])), None)
-    if endpoint is not None:
-        return targets.unreached(endpoint, name, failure, deadline)
-    return Seen(name, name, targets.results([failed(FILE, failure)], name, deadline))
 
 
 def _select(findings: list[CheckResult], wanted: list[str] | None, skips: dict[str, str]) -> list[CheckResult]:

@@ -15,6 +15,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import REFUSED
 
 LONGEST_LINE = 2048
 MOST_LINES = 64
+DOING = "the words before TLS"
 # The number that PostgreSQL takes for a version, and that means: TLS, please.
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
@@ -27,7 +28,7 @@ class _Talk:
         self.deadline = deadline
 
     def byte(self) -> bytes:
-        self.sock.settimeout(self.deadline.require("the words before TLS"))
+        self.sock.settimeout(self.deadline.require(DOING))
         got = self.sock.recv(1)
         if not got:
             raise ProbeFailure(REFUSED, "it closed the connection before TLS began")
@@ -42,7 +43,7 @@ class _Talk:
         return text.decode("utf-8", "replace").strip()
 
     def say(self, data: bytes) -> None:
-        self.sock.settimeout(self.deadline.require("the words before TLS"))
+        self.sock.settimeout(self.deadline.require(DOING))
         self.sock.sendall(data)
 
 
@@ -92,9 +93,9 @@ def _postgresql(talk: _Talk) -> None:
 PROTOCOLS: dict[str, t.Callable[[_Talk], None]] = {"smtp": _smtp, "imap": _imap, "postgresql": _postgresql}
 
 
-def ask(protocol: str, sock: socket.socket, peer: str, deadline: Deadline) -> None:
+def ask(protocol: str, sock: socket.socket, deadline: Deadline) -> None:
     """Bring a connection to where the TLS handshake begins."""
     try:
         PROTOCOLS[protocol](_Talk(sock, deadline))
     except OSError as error:
-        raise _net.failure_of(error, peer, deadline) from error
+        raise _net.failure_of(error, DOING, deadline) from error
