@@ -29,10 +29,12 @@ from meter import Reading, measure
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster import installed
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.native import LEVEL
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_output import read_version
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.pgbackrest_rules import WANTED
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build/collections"
-PACKAGES = ("postgresql", "zstd", "rsync", "restic", "ansible-core", "procps")
+PACKAGES = ("postgresql", "pgbackrest", "zstd", "rsync", "restic", "ansible-core", "procps")
 FIRST_INCREMENTAL = 17
 MB = 1_000_000
 
@@ -63,6 +65,17 @@ GOALS = (
     Goal("proof by drill / gunzip -t", "drill", "guide gunzip -t", "wall", 0.80),
     Goal("proof by drill / gunzip -t", "drill", "guide gunzip -t", "cpu"),
     Goal("proof of the chain / gunzip -t", "drill of the chain", "guide gunzip -t", "wall", 0.80),
+    Goal("pgbackrest, full", "pgbackrest full", "guide dump", "wall", 0.20),
+    Goal("pgbackrest, full", "pgbackrest full", "guide dump", "cpu", 0.28),
+    Goal("pgbackrest, full", "pgbackrest full", "guide dump", "bytes"),
+    Goal("pgbackrest, incremental", "pgbackrest incremental", "guide dump after the change", "wall", 0.06),
+    Goal("pgbackrest, incremental", "pgbackrest incremental", "guide dump after the change", "cpu", 0.07),
+    Goal("pgbackrest, incremental", "pgbackrest incremental", "guide dump after the change", "bytes", 0.05),
+    Goal("pgbackrest, first proof / gunzip -t", "pgbackrest drill", "guide gunzip -t", "wall", 0.80),
+    Goal("pgbackrest, next proof / gunzip -t", "pgbackrest drill, kept copy", "guide gunzip -t", "wall", 0.80),
+    Goal("pgbackrest, next proof / gunzip -t", "pgbackrest drill, kept copy", "guide gunzip -t", "cpu"),
+    Goal("pgbackrest, restore to open", "pgbackrest restore", "guide restore", "wall", 0.15),
+    Goal("pgbackrest, delta restore to open", "pgbackrest delta restore", "guide restore", "wall", 0.05),
     Goal("media, all, rsync driver", "media all, rsync", "guide rsync, first", "wall"),
     Goal("media, all, restic driver", "media all, restic", "guide rsync, first", "wall"),
     Goal("media, list, rsync driver", "media list, rsync", "guide rsync, no change", "wall", 0.10),
@@ -123,6 +136,10 @@ class Readings:
         print(f"  {name:36} {words} {reading.peak / MB:7.0f} MB memory", flush=True)
         return reading.answer
 
+    def note(self, name: str, wall: float) -> None:
+        """Take what another reading had in it."""
+        self.all.setdefault(name, []).append(Reading(wall, 0.0, 0, 0))
+
     def median(self, name: str, unit: str) -> float | None:
         found = [reading.figures()[unit] for reading in self.all.get(name, [])]
         return statistics.median(found) if found else None
@@ -167,6 +184,13 @@ def size(path: pathlib.Path) -> int:
 def set_bytes(answer: dict[str, t.Any]) -> int:
     """Return the bytes of the set that a module made."""
     return int(answer["set"]["bytes"])
+
+
+def engine_is_new_enough() -> bool:
+    """Tell if there is a pgBackRest here that the driver works with."""
+    if not shutil.which("pgbackrest"):
+        return False
+    return read_version(as_owner("pgbackrest", "version")) >= WANTED
 
 
 # --- the database
@@ -227,8 +251,62 @@ class DatabaseBench:
         self._guide_restore(dump)
         self._restore(full)
         self.store = self._new_store()
+        if engine_is_new_enough():
+            with self._archiving():
+                self._pgbackrest()
         dump.unlink()
         again.unlink()
+
+    @contextlib.contextmanager
+    def _archiving(self) -> t.Iterator[None]:
+        """Hand the log to pgBackRest, which no other contender shall pay for."""
+        engine = make_owned(self.place / "pgbackrest")
+        given = {name: str(engine / name) for name in ("spool", "log_directory", "configuration")}
+        given |= {"stanza": "bench", "data_directory": str(self.server.data), "socket": str(self.server.socket)}
+        repository = {"path": str(engine / "repository"), "passphrase": "a-passphrase-of-the-bench-alone"}
+        for name in ("spool", "log_directory", "configuration"):
+            make_owned(engine / name)
+        self._restart("on")
+        done = module("matrixon_pgbackrest", **given, port=self.server.port, owner=USER, repositories=[repository])
+        command = done["archive_command"].replace("'", "''")
+        self.server.sql(f"ALTER SYSTEM SET archive_command = '{command}'")
+        self.server.sql("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            self.server.sql("ALTER SYSTEM RESET archive_command")
+            self._restart("off")
+            shutil.rmtree(engine)
+
+    def _restart(self, mode: str) -> None:
+        self.server.sql(f"ALTER SYSTEM SET archive_mode = {mode}")
+        self.server.stop("fast")
+        self.server.start()
+
+    def _pgbackrest(self) -> None:
+        """Two nights of pgBackRest, each proven in a copy that is kept, and a restore."""
+        directory = str(self.place / "pgbackrest/configuration")
+        engine = {"driver": "pgbackrest", "stanza": "bench", "configuration": directory}
+        database = {"host": str(self.server.socket), "port": self.server.port, **engine}
+        reading: dict[str, t.Any] = {"pgbackrest": {"configuration": directory}}
+        store = Store(self.place / "pgbackrest/store", "db1", USER)
+        copy = str(self.place / "pgbackrest/copy")
+        for kind, proof in (("full", "drill"), ("incremental", "drill, kept copy")):
+            answer = self.readings.take(
+                f"pgbackrest {kind}",
+                lambda kind=kind: store.call("matrixon_backup", database={**database, "kind": kind}),
+                set_bytes,
+                self.server,
+            )
+            steps(answer, "backup_")
+            answer = self.readings.take(
+                f"pgbackrest {proof}", lambda: store.call("matrixon_backup_drill", copy=copy, **reading)
+            )
+            steps(answer)
+            (facts,) = answer["report"]["facts"]["drills"].values()
+            name = "delta restore" if "kept" in proof else "restore"
+            self.readings.note(f"pgbackrest {name}", facts["open_seconds"])
+            self._change()
 
     def _change(self, ordered: bool = False) -> None:
         """Change a hundredth, and let the server come to rest: by night most of a day's changes are long written."""
