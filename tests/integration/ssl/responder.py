@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import socket
-import typing as t
+import urllib.parse
 
 from authority import Authority, Made, now
 from cryptography import x509
@@ -12,8 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from farm import LOOPBACK, Farm
-
-Answers = dict[int, t.Callable[[x509.Certificate], bytes]]
 
 
 def access(port: int) -> x509.AuthorityInformationAccess:
@@ -48,6 +47,8 @@ def answer(
         )
         .responder_id(ocsp.OCSPResponderEncoding.HASH, signed_by.certificate)
     )
+    if signer:
+        builder = builder.certificates([signer.certificate])
     response = builder.sign(signed_by.key, hashes.SHA256())
     return response.public_bytes(serialization.Encoding.DER)
 
@@ -61,11 +62,11 @@ class Responder:
         self.port = farm.serve(self._serve)
 
     def _serve(self, connection: socket.socket) -> None:
-        lines = connection.makefile("rb")
-        lines.readline()
-        headers = dict(line.rstrip().lower().split(b": ", 1) for line in iter(lines.readline, b"\r\n"))
-        request = ocsp.load_der_ocsp_request(lines.read(int(headers[b"content-length"])))
-        self.asked.append(request.serial_number)
-        body = self.answers[request.serial_number]
+        """Answer a question that is asked by GET: its path ends in the question, as base64."""
+        path = connection.makefile("rb").readline().split()[1].decode()
+        question = urllib.parse.unquote(path.removeprefix("/ocsp/"))
+        serial = ocsp.load_der_ocsp_request(base64.b64decode(question)).serial_number
+        self.asked.append(serial)
+        body = self.answers[serial]
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)

@@ -241,7 +241,7 @@ def test_reload_that_was_forgotten(renewed: Renewed, ca_file: str) -> None:
     )
     assert_said(answer.of("new"), {"certificate_served": ("warning", None, forgotten)})
     other = (
-        rf"web serves another certificate, serial [0-9A-F]+ and valid from {DATE} on, and not the one in the file, "
+        rf"web serves another certificate, serial [0-9A-F]+, valid from {DATE} on, and not the one in the file, "
         "serial [0-9A-F]+: it reads another file"
     )
     assert_said(answer.of("old"), {"certificate_served": ("warning", None, other)})
