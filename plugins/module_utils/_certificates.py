@@ -98,6 +98,11 @@ def names_of(certificate: t.Any) -> list[str]:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
+    return names_in(extension)
+
+
+def names_in(extension: t.Any) -> list[str]:
+    """Return the names and addresses in a subject alternative name."""
     return [
         *(name.lower() for name in extension.get_values_for_type(x509.DNSName)),
         *(str(address) for address in extension.get_values_for_type(x509.IPAddress)),

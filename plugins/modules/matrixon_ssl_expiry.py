@@ -323,10 +323,12 @@ soonest:
     not_after: "2026-12-02T09:00:00Z"
     days: 5.0
 counts:
-  description: How many targets have each status.
+  description:
+    - How many targets have each status. Skipped is one of which nothing could be looked at from here, such as an IPv6
+      address from a host without IPv6.
   returned: when the options are good
   type: dict
-  sample: {ok: 199, warning: 0, critical: 1, unknown: 0}
+  sample: {ok: 199, warning: 0, critical: 1, unknown: 0, skipped: 0}
 certificates:
   description:
     - An entry for each target, worst first, with C(target), C(status), C(not_after) and C(days). The last two are

@@ -42,6 +42,8 @@ class Certificate:
             self.issuer = self.x509.issuer.rfc4514_string()
         except Exception as error:  # The library has errors of its own for what is malformed.
             raise ProbeFailure(PARSE, f"a certificate that cannot be read: {error}") from error
+        # Read now, for those who share it: before version 42 the library gives them to one thread at a time.
+        self._extensions = _extensions(self.x509)
         self.der = der
         self.not_before = pki.not_before(self.x509).replace(tzinfo=datetime.timezone.utc)
         self.not_after = pki.not_after(self.x509).replace(tzinfo=datetime.timezone.utc)
@@ -72,11 +74,11 @@ class Certificate:
         """Say whether it names itself as its issuer."""
         return bool(self.x509.subject == self.x509.issuer)
 
-    @functools.cached_property
+    @property
     def names(self) -> list[str]:
         """Return the names that clients look at. The common name is none of them."""
-        with _readable(self, "names"):
-            return pki.names_of(self.x509)
+        found = self.extension("SubjectAlternativeName")
+        return [] if found is None else pki.names_in(found)
 
     @property
     def is_authority(self) -> bool:
@@ -144,14 +146,24 @@ class Certificate:
     def extension(self, name: str) -> t.Any:
         """Return an extension by the name that the library has for it, or None."""
         with _readable(self, "extensions"):
+            if isinstance(self._extensions, Exception):
+                raise self._extensions
             try:
-                return self.x509.extensions.get_extension_for_class(getattr(x509, name)).value
+                return self._extensions.get_extension_for_class(getattr(x509, name)).value
             except x509.ExtensionNotFound:
                 return None
 
     def _public_key(self) -> t.Any:
         with _readable(self, "key"):
             return self.x509.public_key()
+
+
+def _extensions(certificate: t.Any) -> t.Any:
+    """Return the extensions of a certificate, or why they cannot be read."""
+    try:
+        return certificate.extensions
+    except Exception as error:
+        return error
 
 
 class _readable:

@@ -162,7 +162,7 @@ def failed(check: str, failure: ProbeFailure, required: bool = False) -> Finding
 
 
 def worst(findings: t.Iterable[CheckResult]) -> str:
-    """Return the worst status, unknown where there is none."""
-    order = (CRITICAL, UNKNOWN, WARNING, OK)
+    """Return the worst status, skipped only where all are."""
+    order = (CRITICAL, UNKNOWN, WARNING, OK, SKIPPED)
     found = {finding.status for finding in findings}
     return next((status for status in order if status in found), UNKNOWN)

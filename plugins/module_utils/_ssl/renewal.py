@@ -113,5 +113,9 @@ def judge(renewal: Renewal, state: State, ends: dict[str, datetime.datetime]) ->
         return warning(
             RENEWAL, f"the timer is active and {timer.get('UnitFileState') or 'not enabled'}: no boot starts it again"
         )
-    last = f"last run of {name} on {moment(state.last)}, with success" if state.last else f"{name} has not run yet"
+    last = (
+        f"last run of {name} on {moment(state.last)}, with success"
+        if state.last
+        else f"the timer has not run {name} yet"
+    )
     return ok(RENEWAL, f"{last}; {f'next on {moment(state.next)}' if state.next else 'it runs now'}")

@@ -19,6 +19,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     OK,
     PRECEDENCE,
     SKIPPED,
+    STATUSES,
     UNKNOWN,
     WARNING,
     CheckResult,
@@ -135,7 +136,8 @@ def _hold_against(file: File, seen: list[Seen]) -> None:
     held = next((one for one in seen if one.label == file.label), None)
     if held is None or held.chain is None:
         return
-    found = [judge.served(held.chain, one.target, one.chain) for one in seen if one.label == file.endpoint]
+    looked = [one for one in seen if one.label == file.endpoint and worst(one.findings) != SKIPPED]
+    found = [judge.served(held.chain, one.target, one.chain) for one in looked]
     if found:
         first = min(found, key=lambda finding: PRECEDENCE.index(finding.status))
         held.findings.append(first.result(file.label, 0))
@@ -156,12 +158,12 @@ def _select(findings: list[CheckResult], wanted: list[str] | None, skips: dict[s
 
 def _order(seen: Seen) -> tuple[int, str]:
     """Return a sort key: worst first."""
-    return (CRITICAL, UNKNOWN, WARNING, OK).index(worst(seen.findings)), seen.target
+    return (CRITICAL, UNKNOWN, WARNING, OK, SKIPPED).index(worst(seen.findings)), seen.target
 
 
 def _counts(seen: list[Seen]) -> dict[str, int]:
     """Return how many targets have each status."""
-    counts = dict.fromkeys((OK, WARNING, CRITICAL, UNKNOWN), 0)
+    counts = dict.fromkeys(STATUSES, 0)
     for one in seen:
         counts[worst(one.findings)] += 1
     return counts

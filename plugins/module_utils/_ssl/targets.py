@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import socket
 import typing as t
 from dataclasses import dataclass, field
 
@@ -49,6 +51,8 @@ OF_ENDPOINT = (
     "certificate_purpose",
     STAPLE,
 )
+NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+NO_IPV6 = "this host has no IPv6 to reach it with"
 OF_FILE = (EXPIRY, "certificate_key", "certificate_signature")
 
 
@@ -144,11 +148,14 @@ def look_at_endpoint(endpoint: Endpoint, tools: Tools, deadline: Deadline) -> li
     except ProbeFailure as failure:
         return [unreached(endpoint, endpoint.label, tools.policy, failure, deadline)]
     resolved = not is_address(host)
-    for address in addresses[1:]:
-        target = target_of(endpoint, address, resolved)
-        look = functools.partial(look_at_address, endpoint, address, target, tools)
+    dual = len({address.family for address in addresses}) > 1
+    looks = []
+    for address in addresses:
+        target, spare = target_of(endpoint, address, resolved), dual and address.family == socket.AF_INET6
+        looks.append((target, functools.partial(look_at_address, endpoint, address, target, tools, spare=spare)))
+    for target, look in looks[1:]:
         tools.add(target, look, functools.partial(unreached, endpoint, target, tools.policy))
-    return look_at_address(endpoint, addresses[0], target_of(endpoint, addresses[0], resolved), tools, deadline)
+    return looks[0][1](deadline)
 
 
 def target_of(endpoint: Endpoint, address: _net.Address, resolved: bool) -> str:
@@ -159,18 +166,33 @@ def target_of(endpoint: Endpoint, address: _net.Address, resolved: bool) -> str:
 def unreached(endpoint: Endpoint, target: str, policy: Policy, failure: ProbeFailure, deadline: Deadline) -> Seen:
     """Return what is said where nothing was served: the fault once, and that there was nothing else to judge."""
     findings = [failed(CONNECTION, failure, endpoint.required)]
-    asked = (*OF_ENDPOINT, *((PROTOCOL,) if policy.min_protocol else ()), *((OCSP,) if policy.ocsp else ()))
-    findings += [skipped(check, "nothing was served") for check in asked]
+    findings += [skipped(check, "nothing was served") for check in asked_of(policy)]
     return Seen(endpoint.label, target, results(findings, target, deadline))
 
 
+def asked_of(policy: Policy) -> tuple[str, ...]:
+    """Return the checks of an endpoint beside the one of its connection."""
+    return (*OF_ENDPOINT, *((PROTOCOL,) if policy.min_protocol else ()), *((OCSP,) if policy.ocsp else ()))
+
+
+def _no_way(failure: ProbeFailure) -> bool:
+    """Say whether this host itself has no way to an address, which says nothing of the other end."""
+    return isinstance(failure.__cause__, OSError) and failure.__cause__.errno in NO_WAY
+
+
 def look_at_address(
-    endpoint: Endpoint, address: _net.Address, target: str, tools: Tools, deadline: Deadline
+    endpoint: Endpoint, address: _net.Address, target: str, tools: Tools, deadline: Deadline, spare: bool = False
 ) -> list[Seen]:
-    """Shake hands with one address and judge what it serves."""
+    """Shake hands with one address and judge what it serves.
+
+    ``spare`` marks an IPv6 address of an endpoint that has one of IPv4 too, so that a host without IPv6 passes it over.
+    """
     try:
         served = tools.client.look(address, endpoint.server_name, endpoint.starttls, deadline)
     except ProbeFailure as failure:
+        if spare and _no_way(failure):
+            findings = [skipped(check, NO_IPV6) for check in (CONNECTION, *asked_of(tools.policy))]
+            return [Seen(endpoint.label, target, results(findings, target, deadline))]
         # The target says where that is already.
         failure.message = failure.message.removeprefix(f"{address}: ")
         return [unreached(endpoint, target, tools.policy, failure, deadline)]
