@@ -171,7 +171,7 @@ def test_result_is_short_but_for_problems(endpoints: Endpoints, ca_file: str) ->
     assert answer.document["soonest"]["target"] == "expired"
     assert answer.document["soonest"]["subject"] == "CN=expired.farm.test"
     assert answer.document["soonest"]["days"] == pytest.approx(-3.0, abs=0.1)
-    assert answer.document["counts"] == {"ok": 1, "warning": 0, "critical": 3, "unknown": 0}
+    assert answer.document["counts"] == {"ok": 1, "warning": 0, "critical": 3, "unknown": 0, "skipped": 0}
 
 
 def test_fail_on_fails_with_the_whole_report(endpoints: Endpoints, ca_file: str) -> None:
