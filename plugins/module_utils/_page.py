@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.matrixon.ops.plugins.module_utils._calendar import calendar
 from ansible_collections.matrixon.ops.plugins.module_utils._fleet import (
     Document,
     epoch_ms,
@@ -89,6 +90,7 @@ def page_view(
         "checks": [_without_figures(check_view(check, [])) for check in problems(fleet["checks"])],
         "agreed": [check["message"] for check in fleet["checks"] if check["status"] == OK],
         "versions": _versions(fleet["versions"]),
+        "calendar": calendar(fleet["hosts"]),
         "hosts": hosts,
         "troubled": [host for host in hosts if host["status"] != OK],
         "healthy": [host for host in hosts if host["status"] == OK],
