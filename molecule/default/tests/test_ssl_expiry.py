@@ -48,7 +48,7 @@ def test_a_certificate_that_was_renewed_and_is_not_served_is_told(
 ) -> None:
     """HAProxy goes on with the old one until it is reloaded."""
     host = server("lb1")
-    host.check_output("cp -a %s /root/public.pem", PUBLIC)
+    host.check_output("cp -a %s /run/public.pem", PUBLIC)
     try:
         host.check_output(
             "sh -c %s",
@@ -58,6 +58,6 @@ def test_a_certificate_that_was_renewed_and_is_not_served_is_told(
         found = look()
         assert found.code != 0, found.output
     finally:
-        host.check_output("mv /root/public.pem %s", PUBLIC)
+        host.check_output("mv /run/public.pem %s", PUBLIC)
     bad = {name for (name, dummy), check in found.checks.items() if check["status"] == "critical"}
     assert "certificate_served" in bad and "certificate_key_match" in bad, found.checks
