@@ -139,12 +139,27 @@ def sent_chain(chain: Chain, policy: Policy) -> Finding:
         message = "this Python cannot show the chain that was sent; from 3.10 on it can"
         return Finding(check, UNKNOWN, message, error_kind=MISSING_TOOL)
     if lacks_intermediate(chain):
-        return critical(
-            check,
-            f"only the server's own certificate is sent, and its issuer '{chain.leaf.issuer}' is no authority that is "
-            "trusted here: the intermediate is missing; serve the full chain",
-        )
+        return critical(check, _missing(chain))
     return ordered(chain, policy)
+
+
+def _missing(chain: Chain) -> str:
+    """Say what is missing between the server's certificate and an authority."""
+    issuer = chain.leaf.issuer
+    if any(one.subject == issuer for one in chain.sent[1:]):
+        return (
+            f"the '{issuer}' that is sent with it did not issue it: another authority of that name, with another key, "
+            "did; serve the full chain that came with the certificate"
+        )
+    what = (
+        "only the server's own certificate is sent"
+        if len(chain.sent) == 1
+        else "nothing that is sent with it issued it"
+    )
+    return (
+        f"{what}, and its issuer '{issuer}' is no authority that is trusted here: the intermediate is missing; "
+        "serve the full chain"
+    )
 
 
 def lacks_intermediate(chain: Chain) -> bool:
@@ -205,7 +220,7 @@ def trust(chain: Chain, policy: Policy, self_signed: bool = False) -> Finding:
     if distrust.code in (NOT_YET_VALID, EXPIRED):
         return _trust_despite_dates(chain, policy, distrust)
     if distrust.code == WRONG_PURPOSE and chain.leaf.unfit:
-        return ok(check, "it leads to an authority that is trusted; its purpose has a check of its own")
+        return skipped(check, "OpenSSL looks at no signature before the purpose is right (see certificate_purpose)")
     return critical(check, f"it is not accepted: {distrust.message}")
 
 

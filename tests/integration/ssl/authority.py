@@ -137,7 +137,19 @@ class Authority:
         return Made(builder.sign(self.made.key, hashes.SHA256()), key, self.sent)
 
     def _identifier(self) -> x509.AuthorityKeyIdentifier:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.made.key.public_key())
+        """Name the key of the certificate, also where another one signs."""
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key())
+
+    def anew(self) -> Authority:
+        """A root of the same name with another key."""
+        key = elliptic()
+        own = Authority(Made(_bare(self.certificate.subject, key), key), root=True)
+        made = own._sign(self.certificate.subject, 1000, 2000, key, [authority_of()])
+        return Authority(made, root=True)
+
+    def forger(self) -> Authority:
+        """Someone who has the certificate of this authority, and not its key."""
+        return Authority(dataclasses.replace(self.made, key=elliptic()))
 
     def issue_with_old_hash(self, name: str, directory: pathlib.Path, digest: str = "sha1") -> Made:
         """Issue a certificate as cryptography no longer does: with SHA-1 or MD5. openssl still can."""
@@ -165,14 +177,14 @@ def authority_of() -> tuple[x509.ExtensionType, bool]:
 
 def self_signed(name: str, *, days: float = 60, of: float = LIFETIME) -> Made:
     key = elliptic()
-    signer = Authority(Made(_bare(name, key), key), root=True)
+    signer = Authority(Made(_bare(subject(name), key), key), root=True)
     return signer.issue(name, days=days, of=of, key=key)
 
 
-def _bare(name: str, key: t.Any) -> x509.Certificate:
+def _bare(name: x509.Name, key: t.Any) -> x509.Certificate:
     """A certificate that lends its subject and key to the one that is signed by itself."""
     return (
-        x509.CertificateBuilder(subject(name), subject(name), key.public_key(), 1)
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
         .not_valid_before(now() - datetime.timedelta(days=1))
         .not_valid_after(now() + datetime.timedelta(days=1))
         .sign(key, hashes.SHA256())

@@ -45,12 +45,14 @@ class Pki:
     def __init__(self) -> None:
         self.root = Authority.new()
         self.issuing = self.root.authority("Farm Issuing CA")
+        self.namesake = self.root.authority("Farm Issuing CA")
         self.expiring = self.root.authority("Farm Expiring CA", days=20)
         self.expired = self.root.authority("Farm Expired CA", days=-2)
         self.policy = self.root.authority("Farm Policy CA")
         self.deep = self.policy.authority("Farm Deep CA")
         self.rsa = self.root.authority("Farm RSA CA", key=rsa_key())
         self.small = self.root.authority("Farm Small CA", key=rsa_key(1024))
+        self.stranger_namesake = self.root.anew()
         self.stranger = Authority.new()
         self.cross = Authority.new().cross_sign(self.root, days=-100)
 
@@ -155,6 +157,7 @@ def _old_hash(name: str, digest: str, pki: Pki, directory: pathlib.Path) -> Made
     return pki.rsa.issue_with_old_hash(name, directory, digest)
 
 
+FORGED: Expected = {"certificate_trust": ("critical", None, "it is not accepted: certificate signature failure")}
 NO_INTERMEDIATE: Expected = {
     "certificate_chain": (
         "critical",
@@ -252,6 +255,63 @@ CASES: dict[str, Case] = {
         STRANGE,
         SELF_SIGNED_CHAIN,
         options={"self_signed": True},
+    ),
+    # Signed by someone else than who is named: a lie, or an authority that was made anew under its old name.
+    "forged": Case(
+        made(lambda pki, _directory: pki.issuing.forger().issue("forged.farm.test")),
+        FORGED,
+        7,
+    ),
+    "forged_client_only": Case(
+        made(lambda pki, _directory: pki.issuing.forger().issue("forged-client-only.farm.test", usage=CLIENT)),
+        NO_SERVER,
+        PURPOSE,
+    ),
+    "forged_expired": Case(
+        made(lambda pki, _directory: pki.issuing.forger().issue("forged-expired.farm.test", days=-3)),
+        {**FORGED, **ended(THE_CERTIFICATE, "3.0")},
+        7,
+    ),
+    "forged_rsa_1024": Case(
+        made(lambda pki, _directory: pki.issuing.forger().issue("forged-rsa-1024.farm.test", key=rsa_key(1024))),
+        {**FORGED, **short_key(THE_CERTIFICATE)},
+        KEY_TOO_SMALL,
+    ),
+    "namesake": Case(
+        made(lambda pki, _directory: pki.namesake.issue("namesake.farm.test").with_chain(pki.issuing.certificate)),
+        {
+            "certificate_chain": (
+                "critical",
+                None,
+                "the 'CN=Farm Issuing CA' that is sent with it did not issue it: another authority of that name, with "
+                "another key, did; serve the full chain that came with the certificate",
+            )
+        },
+        NO_ISSUER,
+    ),
+    "namesake_anchor": Case(
+        made(lambda pki, _directory: pki.stranger_namesake.issue("namesake-anchor.farm.test")),
+        {
+            "certificate_chain": (
+                "critical",
+                None,
+                f"only the server's own certificate is sent, and its issuer {TRUSTME} is no authority that is trusted "
+                "here: the intermediate is missing; serve the full chain",
+            )
+        },
+        NO_ISSUER,
+    ),
+    "unrelated_sent": Case(
+        made(lambda pki, _directory: pki.issuing.issue("unrelated-sent.farm.test").with_chain(pki.deep.certificate)),
+        {
+            "certificate_chain": (
+                "critical",
+                None,
+                "nothing that is sent with it issued it, and its issuer 'CN=Farm Issuing CA' is no authority that is "
+                "trusted here: the intermediate is missing; serve the full chain",
+            )
+        },
+        NO_ISSUER,
     ),
     # Names.
     "wrong_host": Case(
