@@ -23,8 +23,8 @@ WIDEST = 180 * 86400
 def calendar(hosts: t.Sequence[Document]) -> list[Document]:
     """Return the months in which certificates end, the first one first, each with its entries.
 
-    What ends in the same second is one certificate that was seen in several
-    places; it is as bad as at the worst of them.
+    What ends in the same second stands together, as one certificate that was
+    seen in several places does; it is as bad as at the worst of them.
     """
     found: dict[datetime.datetime, list[tuple[Document, Document]]] = {}
     for host in hosts:
