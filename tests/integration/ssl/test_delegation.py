@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from ask import Answer, ask, assert_said
 from cases import THE_CERTIFICATE, Expected, Pki, soonest
-from farm import LOOPBACK, Farm, context, tls
+from farm import LOOPBACK, Farm, by_name, context, tls
 from names import Names
 from web import Web, large, missing, moved, says, slow, text
 
@@ -289,6 +289,24 @@ def test_nobody_is_asked_what_the_name_itself_says(said: Answer, town: Town, nam
     assert (f"{FED}.host.matrix.test", "SRV") not in names.asked
     assert (f"{FED}.fed.matrix.test", "SRV") in names.asked
     assert not [name for name, _kind in names.asked if "explicit.matrix.test" in name]
+
+
+def test_name_is_asked_for_in_the_handshake(farm: Farm, pki: Pki, names: Names, ca_file: str) -> None:
+    """Many names share one server. It must be told which certificate is wanted, and that is not the target's."""
+    target = context(farm.file(pki.issuing.issue("shared-target.matrix.test")))
+    wanted = context(farm.file(pki.issuing.issue("shared.matrix.test")))
+    port = farm.serve(by_name(target, {"shared.matrix.test": wanted}))
+    names.service(f"{FED}.shared.matrix.test", "shared-target.matrix.test", port)
+    names.addresses["shared-target.matrix.test"] = [LOOPBACK]
+    web = Web(farm, context(farm.file(pki.issuing.issue("shared.matrix.test"))))
+    web.answers["shared.matrix.test"] = missing
+    answer = ask(
+        server_names=["shared.matrix.test"],
+        connect_to={"shared.matrix.test:443": f"{LOOPBACK}:{web.port}"},
+        resolvers=[names.address],
+        ca_file=ca_file,
+    )
+    assert_said(answer.of(f"shared.matrix.test (shared-target.matrix.test:{port}) at {LOOPBACK}"), {})
 
 
 def test_web_server_without_a_good_certificate(farm: Farm, pki: Pki, names: Names, town: Town, ca_file: str) -> None:
