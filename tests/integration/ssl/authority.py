@@ -140,12 +140,12 @@ class Authority:
         """Name the key of the certificate, also where another one signs."""
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key())
 
-    def anew(self) -> Authority:
-        """A root of the same name with another key."""
+    @classmethod
+    def own(cls, name: x509.Name, *, days: float = 1000, of: float = 2000) -> Authority:
+        """A root that trustme would not make: of a given name, or one that has ended."""
         key = elliptic()
-        own = Authority(Made(_bare(self.certificate.subject, key), key), root=True)
-        made = own._sign(self.certificate.subject, 1000, 2000, key, [authority_of()])
-        return Authority(made, root=True)
+        signer = cls(Made(_bare(name, key), key), root=True)
+        return cls(signer._sign(name, days, of, key, [authority_of()]), root=True)
 
     def forger(self) -> Authority:
         """Someone who has the certificate of this authority, and not its key."""

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 import farm as f
-from authority import CLIENT, MUST_STAPLE, Authority, Made, rsa_key, self_signed
+from authority import CLIENT, MUST_STAPLE, Authority, Made, rsa_key, self_signed, subject
 
 # The verdict, the kind of error, and the message after the target's label as a regular expression.
 Said = tuple[str, str | None, str]
@@ -52,9 +52,11 @@ class Pki:
         self.deep = self.policy.authority("Farm Deep CA")
         self.rsa = self.root.authority("Farm RSA CA", key=rsa_key())
         self.small = self.root.authority("Farm Small CA", key=rsa_key(1024))
-        self.stranger_namesake = self.root.anew()
+        self.stranger_namesake = Authority.own(self.root.certificate.subject)
+        self.ended = Authority.own(subject("Farm Ended Root"), days=-5)
         self.stranger = Authority.new()
         self.cross = Authority.new().cross_sign(self.root, days=-100)
+        self.anchors = (self.root.certificate, self.ended.certificate)
 
 
 @dataclass(frozen=True)
@@ -313,6 +315,17 @@ CASES: dict[str, Case] = {
         },
         NO_ISSUER,
     ),
+    "ended_root": Case(
+        issued("ended", "ended-root.farm.test"),
+        {
+            "certificate_trust": (
+                "critical",
+                None,
+                "it leads to 'CN=Farm Ended Root', an authority that has expired",
+            )
+        },
+        EXPIRED,
+    ),
     # Names.
     "wrong_host": Case(
         issued("issuing", "other.farm.test"),
@@ -471,6 +484,14 @@ CASES: dict[str, Case] = {
         ),
         {**STRANGE, **ended(THE_CERTIFICATE, "3.0")},
         SELF_SIGNED_CHAIN,
+    ),
+    # Servers that want a certificate of the client, such as Redis. With TLS 1.2 they hang up before Python shows
+    # theirs. openssl ends with an error either way.
+    "mutual": Case(made(lambda pki, _d: pki.issuing.issue("mutual.farm.test"), mutual=True), {}, None),
+    "mutual_1_2": Case(
+        made(lambda pki, _d: pki.issuing.issue("mutual-1-2.farm.test"), mutual=True, highest=ssl.TLSVersion.TLSv1_2),
+        connection("tls", "the TLS handshake: TLS failed: .* alert handshake failure"),
+        None,
     ),
     # No certificate to be seen.
     "plain_http": Case(answering(f.plain_http), connection("tls", NOT_TLS), None),

@@ -63,7 +63,7 @@ def names() -> t.Iterator[Names]:
 @pytest.fixture(scope="session")
 def ca_file(pki: Pki, farm: Farm) -> str:
     path = farm.directory / "anchors.pem"
-    path.write_bytes(pem(pki.root.certificate))
+    path.write_bytes(pem(*pki.anchors))
     return str(path)
 
 

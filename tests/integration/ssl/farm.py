@@ -114,11 +114,15 @@ def context(
     *,
     lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
     highest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    mutual: bool = False,
 ) -> ssl.SSLContext:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.set_ciphers(ANYTHING)
     server.minimum_version, server.maximum_version = lowest, highest
     server.load_cert_chain(path)
+    if mutual:
+        server.verify_mode = ssl.CERT_REQUIRED
+        server.load_verify_locations(path)
     return server
 
 
