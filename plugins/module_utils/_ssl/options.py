@@ -75,7 +75,8 @@ class OptionErrors(Exception):
 def endpoint_of(given: Options) -> Endpoint:
     """Return an endpoint with its defaults."""
     host = given["host"].strip("[]")
-    server_name = given["server_name"] or host
+    # DNS ends a name with a dot, TLS does not.
+    server_name = (given["server_name"] or host).strip("[]").rstrip(".")
     return Endpoint(
         label=given["name"] or _net.join_host_port(host, given["port"]),
         host=host,
