@@ -192,9 +192,7 @@ def ordered(chain: Chain, policy: Policy) -> Finding:
     extra = f", {len(chain.extra)} of them not needed" if chain.extra else ""
     return ok(
         check,
-        f"{len(chain.sent)} certificates in order{extra}"
-        if len(chain.sent) > 1
-        else "one certificate, which is enough",
+        f"{len(chain.sent)} certificates in order{extra}" if len(chain.sent) > 1 else "one certificate",
     )
 
 
@@ -210,7 +208,8 @@ def trust(chain: Chain, policy: Policy, self_signed: bool = False) -> Finding:
             return ok(check, "it is signed by itself, which is accepted here")
         return critical(check, f"it is signed by itself ('{chain.leaf.subject}'), and no client trusts that")
     if distrust.code == SELF_SIGNED_IN_CHAIN:
-        return critical(check, f"it leads to '{last.subject}', which is no authority that is trusted here")
+        root = last.subject if last.self_issued else last.issuer
+        return critical(check, f"it leads to '{root}', which is no authority that is trusted here")
     if distrust.code in NO_ISSUER:
         if lacks_intermediate(chain):
             return skipped(check, "the chain is not complete, so it leads nowhere (see certificate_chain)")

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 import typing as t
+import warnings
 
 from authority import Made, key_pem, pem
 
@@ -118,7 +119,10 @@ def context(
 ) -> ssl.SSLContext:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.set_ciphers(ANYTHING)
-    server.minimum_version, server.maximum_version = lowest, highest
+    with warnings.catch_warnings():
+        # That some of them are old is the point.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        server.minimum_version, server.maximum_version = lowest, highest
     server.load_cert_chain(path)
     if mutual:
         server.verify_mode = ssl.CERT_REQUIRED

@@ -64,12 +64,27 @@ def store(password: bytes | None, made: Made) -> bytes:
     return pkcs12.serialize_key_and_certificates(b"server", made.key, made.certificate, made.chain, hidden)
 
 
-def _pkcs12(password: bytes | None) -> t.Callable[[pathlib.Path, Pki], Options]:
+def _pkcs12(
+    password: bytes | None, lost: bool = False, closed: bool = False
+) -> t.Callable[[pathlib.Path, Pki], Options]:
     def make(path: pathlib.Path, pki: Pki) -> Options:
         path.write_bytes(store(PASSWORD, pki.issuing.issue("p12.farm.test", days=20)))
-        return {} if password is None else {"password_file": beside(path, "password", password + b"\n")}
+        if password is None:
+            return {}
+        given = beside(path, "password", password + b"\n")
+        if closed:
+            os.chmod(given, 0)
+        if lost:
+            os.unlink(given)
+        return {"password_file": given}
 
     return make
+
+
+def _open_pkcs12(path: pathlib.Path, pki: Pki) -> Options:
+    """No password guards it, and the key in it is that of the certificate."""
+    path.write_bytes(store(None, pki.issuing.issue("p12.farm.test")))
+    return {}
 
 
 def _with_key(ours: bool, password: bytes | None = None) -> t.Callable[[pathlib.Path, Pki], Options]:
@@ -131,6 +146,18 @@ CASES: dict[str, Case] = {
     ),
     "pkcs12_no_password": Case(
         _pkcs12(None), file("auth", "it cannot be opened: it needs a password; give password_file")
+    ),
+    "pkcs12_password_missing": Case(
+        _pkcs12(PASSWORD, lost=True), file("refused", rf"{FOLDER}/pkcs12_password_missing\.password does not exist")
+    ),
+    "pkcs12_password_closed": Case(
+        _pkcs12(PASSWORD, closed=True),
+        file("auth", rf"this user may not read {FOLDER}/pkcs12_password_closed\.password", "unknown"),
+    ),
+    "pkcs12_open": Case(_open_pkcs12),
+    "pkcs12_cut": Case(
+        holding(lambda pki: store(None, pki.issuing.issue("p12.farm.test"))[:500]),
+        file("parse", r"it holds 500 bytes where its own beginning speaks of \d+"),
     ),
     "key": Case(_with_key(True)),
     "other_key": Case(
