@@ -11,8 +11,8 @@ short_description: Observe one host of a Matrix deployment and return a verdict 
 version_added: 0.1.0
 description:
   - Runs every check that the given scopes call for, all at once and under one total deadline, and returns one report.
-  - Each of the options O(homeserver), O(federation), O(haproxy), O(postgresql), O(redis), O(system) and O(backup)
-    is a scope. A scope that is given is checked; one that is left out is not.
+  - Each of the options O(homeserver), O(federation), O(haproxy), O(postgresql), O(redis), O(system), O(backup)
+    and O(certificates) is a scope. A scope that is given is checked; one that is left out is not.
   - V(critical) means that a bad fact was observed. V(unknown) means that it could not be observed.
     V(skipped) means that there was nothing to look at, and is never V(ok). A run that measured nothing is V(unknown).
   - What the homeserver says of itself is shown as the check C(self_report) and counts neither for nor against it.
@@ -20,7 +20,7 @@ description:
     in check mode too.
 notes:
   - "On the target: nothing but Python 3.9 for most checks. The SQL checks need C(psycopg2), the federation
-    signature needs C(cryptography), and a server name that is found by SRV records needs C(dnspython).
+    signature and certificates need C(cryptography), and a server name that is found by SRV records needs C(dnspython).
     What is missing makes the checks that need it V(unknown), and no others."
   - "On the controller: nothing beyond ansible-core."
   - Some checks of the system see more as root, among them open files of other users' processes.
@@ -405,6 +405,142 @@ options:
         description: Whether this host must have sets. If not, a host without any is skipped.
         type: bool
         default: true
+  certificates:
+    description:
+      - Certificates, judged as M(matrixon.ops.matrixon_ssl_expiry) does. That module can ask for more, and it has the
+        certificates in its result.
+    type: dict
+    suboptions:
+      endpoints:
+        description:
+          - Endpoints whose certificates are judged. Each address of an endpoint is looked at by itself.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          host:
+            description: Name or address.
+            type: str
+            required: true
+          port:
+            description: Port to connect to.
+            type: int
+            default: 443
+          name:
+            description: How the report calls the endpoint. Defaults to host and port.
+            type: str
+          server_name:
+            description: The name to ask for in the TLS handshake. Defaults to O(certificates.endpoints[].host).
+            type: str
+          names:
+            description:
+              - Names and addresses that the certificate must be for. Defaults to
+                O(certificates.endpoints[].server_name).
+            type: list
+            elements: str
+          starttls:
+            description: Protocol in which TLS is asked for. Left out, TLS begins at once.
+            type: str
+            choices: [smtp, imap, postgresql]
+          address:
+            description: IP address to connect to, in place of those that the name leads to.
+            type: str
+          self_signed:
+            description: Whether a certificate that is signed by itself is accepted.
+            type: bool
+            default: false
+          required:
+            description: Whether an endpoint that stays silent is V(critical). If not, it is V(unknown).
+            type: bool
+            default: false
+      files:
+        description:
+          - Files on the target whose certificates are judged, as PEM, DER or PKCS#12.
+          - A PEM file may hold many. If it begins with the certificate of a server, those of its issuers in the file
+            and those of other servers count, and what nobody needs is a warning when it has ended. If it begins with
+            an authority, all of them count.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          path:
+            description: Path of the file.
+            type: path
+            required: true
+          name:
+            description: How the report calls the file. Defaults to its path.
+            type: str
+          password_file:
+            description: File on the target that holds the password of a PKCS#12 file or of an encrypted key.
+            type: path
+          key:
+            description:
+              - File with the private key that must be the one of the first certificate.
+              - Left out, a key in the file itself is held against it, if there is one.
+            type: path
+          names:
+            description: Names and addresses that the first certificate must be for.
+            type: list
+            elements: str
+          endpoint:
+            description:
+              - Name of an endpoint of this call that must serve the first certificate. If it serves another,
+                a reload was forgotten.
+            type: str
+      server_names:
+        description:
+          - Matrix server names, the part of a user id behind the colon. Each is followed through its well-known file
+            and SRV records, and each address of where it leads is looked at as an endpoint.
+          - What other homeservers pass over, such as a well-known file that is not JSON, is a V(warning).
+        type: list
+        elements: str
+        default: []
+      renewal:
+        description:
+          - systemd timers of this host that renew certificates. Each must be active and enabled, its last run must have
+            been good, and the next must come before the certificates end.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          timer:
+            description: Full name of the timer.
+            type: str
+            required: true
+          service:
+            description: Full name of the service that renews. Defaults to the one that the timer starts.
+            type: str
+          files:
+            description: Paths of PEM or DER files that it renews.
+            type: list
+            elements: path
+            default: []
+      warning_days:
+        description:
+          - Days before its end from which a certificate is a V(warning).
+        type: float
+        default: 30
+      critical_days:
+        description:
+          - Days before its end from which a certificate is V(critical).
+        type: float
+        default: 14
+      warning_share:
+        description:
+          - The part of its lifetime that is left from which a certificate is a V(warning). The smaller of both limits
+            counts, so that one for six days does not warn all its life. With V(1) the days alone count.
+        type: float
+        default: 0.3333333333333333
+      critical_share:
+        description:
+          - The part of its lifetime that is left from which a certificate is V(critical).
+        type: float
+        default: 0.16666666666666666
+      timeout:
+        description:
+          - Seconds after which one endpoint is given up. O(timeout) does not count here.
+        type: float
+        default: 5
 """
 
 EXAMPLES = r"""

@@ -363,7 +363,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, FAILING, UNKNOWN, WARNING, headline
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.certificate import HAS_CRYPTOGRAPHY
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import TARGETS_SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import LIMITS_SPEC, TARGETS_SPEC, OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.run import check_certificates
 
 
@@ -373,10 +373,6 @@ def argument_spec():
         target=dict(type="str"),
         deployment=dict(type="str", required=True),
         profile=dict(type="str", required=True),
-        warning_days=dict(type="float", default=30),
-        critical_days=dict(type="float", default=14),
-        warning_share=dict(type="float", default=1 / 3),
-        critical_share=dict(type="float", default=1 / 6),
         min_protocol=dict(type="str", choices=["TLSv1.2", "TLSv1.3"]),
         ocsp=dict(type="bool", default=False),
         checks=dict(type="list", elements="str"),
@@ -390,6 +386,7 @@ def argument_spec():
         connect_to=dict(type="dict", default={}),
         resolvers=dict(type="list", elements="str", default=[]),
         ca_file=dict(type="path"),
+        **LIMITS_SPEC,
         **TARGETS_SPEC,
     )
 

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health import (
     backup,
+    certificates,
     engine,
     federation,
     haproxy,
@@ -49,6 +50,7 @@ SCOPES: dict[str, t.Any] = {
     "redis": redis,
     "system": system,
     "backup": backup,
+    "certificates": certificates,
 }
 CHECKS: dict[str, Check] = {check.name: check for scope in SCOPES.values() for check in scope.CHECKS}
 

@@ -110,7 +110,7 @@ def _expiry_of(one: Certificate, chain: Chain, policy: Policy) -> Finding:
     warn, crit = policy.limits(one.lifetime)
     what = called(one, chain)
     if left <= 0:
-        status, message = CRITICAL, f"{what} expired {days(-left)} ago, on {moment(one.not_after)}"
+        status, message = CRITICAL, f"{what} expired {days(abs(left))} ago, on {moment(one.not_after)}"
     elif one.not_before > policy.now:
         wait = (one.not_before - policy.now).total_seconds()
         status = CRITICAL

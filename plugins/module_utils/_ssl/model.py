@@ -104,6 +104,15 @@ class File:
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """A timer, the service that it starts if that is not the timer's own, and the files that it renews."""
+
+    timer: str
+    service: str | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """What one check says of one target."""
 

@@ -21,8 +21,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.validate impo
     port_errors,
     seconds_errors,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import CHECKS, Endpoint, File
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.renewal import Renewal
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import CHECKS, Endpoint, File, Renewal
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.resolver import parse_server
 
 Options = dict[str, t.Any]
@@ -55,6 +54,12 @@ RENEWAL_SPEC: dict[str, t.Any] = dict(
     timer=dict(type="str", required=True),
     service=dict(type="str"),
     files=dict(type="list", elements="path", default=[]),
+)
+LIMITS_SPEC: dict[str, t.Any] = dict(
+    warning_days=dict(type="float", default=30),
+    critical_days=dict(type="float", default=14),
+    warning_share=dict(type="float", default=1 / 3),
+    critical_share=dict(type="float", default=1 / 6),
 )
 TARGETS_SPEC: dict[str, t.Any] = dict(
     endpoints=dict(type="list", elements="dict", default=[], options=ENDPOINT_SPEC),
@@ -109,6 +114,8 @@ def renewal_of(given: Options) -> Renewal:
 
 def target_errors(options: Options, prefix: str = "") -> t.Iterator[str]:
     """Yield what is wrong with the targets."""
+    if not any(options[name] for name in TARGETS_SPEC):
+        yield f"{prefix}endpoints: there is nothing to look at; give endpoints, files, server_names or renewal"
     endpoints, given_files = options["endpoints"], options["files"]
     for number, given in enumerate(endpoints):
         yield from _endpoint_errors(given, f"{prefix}endpoints[{number}]")
@@ -143,9 +150,7 @@ def errors(options: Options) -> t.Iterator[str]:
         yield from seconds_errors(name, options[name])
     if not 1 <= options["threads"] <= MOST_THREADS:
         yield f"threads: {options['threads']} cannot be; give a number from 1 to {MOST_THREADS}"
-    if not any(options[name] for name in TARGETS_SPEC):
-        yield "endpoints: there is nothing to look at; give endpoints, files, server_names or renewal"
-    yield from _limit_errors(options)
+    yield from limit_errors(options)
     yield from _check_errors(options)
     yield from _trust_errors(options["ca_file"])
     for source, other in options["connect_to"].items():
@@ -160,18 +165,19 @@ def errors(options: Options) -> t.Iterator[str]:
     yield from target_errors(options)
 
 
-def _limit_errors(options: Options) -> t.Iterator[str]:
+def limit_errors(options: Options, prefix: str = "") -> t.Iterator[str]:
+    """Yield what is wrong with the limits of expiry."""
     for name in ("warning_days", "critical_days"):
         if not 0 <= options[name] <= 36500:
-            yield f"{name}: {options[name]:g} cannot be; give days from 0 to 36500"
+            yield f"{prefix}{name}: {options[name]:g} cannot be; give days from 0 to 36500"
     for name in ("warning_share", "critical_share"):
         if not 0 <= options[name] <= 1:
-            yield f"{name}: {options[name]:g} cannot be; give a part of the lifetime from 0 to 1, such as 0.33"
+            yield f"{prefix}{name}: {options[name]:g} cannot be; give a part of the lifetime from 0 to 1, such as 0.33"
     for kind in ("days", "share"):
         warn, crit = options[f"warning_{kind}"], options[f"critical_{kind}"]
         if warn < crit:
             yield (
-                f"warning_{kind}: {warn:g} is below critical_{kind} {crit:g}, so it would never warn; "
+                f"{prefix}warning_{kind}: {warn:g} is below critical_{kind} {crit:g}, so it would never warn; "
                 "exchange them or give both"
             )
 

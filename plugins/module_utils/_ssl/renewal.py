@@ -21,7 +21,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     ProbeFailure,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.judge import moment
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import Finding, critical, ok, warning
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import Finding, Renewal, critical, ok, warning
 from ansible_collections.matrixon.ops.plugins.module_utils._systemd import is_booted, parse_blocks
 
 RENEWAL = "certificate_renewal"
@@ -29,15 +29,6 @@ TIMER_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,Unit"
 SERVICE_PROPERTIES = "Id,LoadState,ActiveState,Result,ExecMainStatus"
 # The others are started by nothing after the next boot.
 STARTED_AT_BOOT = ("enabled", "enabled-runtime", "static", "generated", "alias", "indirect")
-
-
-@dataclass(frozen=True)
-class Renewal:
-    """A timer, the service that it starts if that is not the timer's own, and the files that it renews."""
-
-    timer: str
-    service: str | None = None
-    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def check_certificates(
     deadline = Deadline(options["deadline"], clock)
     started = now or datetime.datetime.now(datetime.timezone.utc)
     policy = policy_of(options, started)
-    seen = look(options, policy, deadline)
+    http = HttpClient(options["connect_to"], options["ca_file"])
+    resolver = Resolver([parse_server(server) for server in options["resolvers"]])
+    seen = look(options, tools_for(http, policy, options["timeout"], deadline, options["threads"], resolver))
     for one in seen:
         one.findings = _select(one.findings, options["checks"], options["skip_checks"])
     seen = [one for one in seen if one.findings]
@@ -103,18 +105,29 @@ def policy_of(options: Options, now: datetime.datetime) -> Policy:
     return Policy(now=now, **{name: options[name] for name in names})
 
 
-def look(options: Options, policy: Policy, deadline: Deadline) -> list[Seen]:
-    """Look at every target, and return what was seen of it by the deadline."""
-    resolver = Resolver([parse_server(server) for server in options["resolvers"]])
-    tools = Tools(
-        client=Client(options["ca_file"]),
-        http=HttpClient(options["connect_to"], options["ca_file"], resolve=resolver.addresses),
+def tools_for(
+    http: HttpClient,
+    policy: Policy,
+    timeout: float,
+    deadline: Deadline,
+    threads: int = 32,
+    resolver: Resolver | None = None,
+) -> Tools:
+    """Return what every look of one run needs; the HTTP client says what is trusted and where to connect."""
+    resolver = resolver or Resolver()
+    return Tools(
+        client=Client(http.ca_file),
+        http=replace(http, resolve=resolver.addresses),
         resolver=resolver,
         policy=policy,
-        timeout=options["timeout"],
+        timeout=timeout,
         deadline=deadline,
-        pool=Pool(options["threads"], deadline),
+        pool=Pool(threads, deadline),
     )
+
+
+def look(options: Options, tools: Tools) -> list[Seen]:
+    """Look at every target, and return what was seen of it by the deadline."""
     held = [file_of(given) for given in options["files"]]
     for given in options["endpoints"]:
         targets.add_endpoint(endpoint_of(given), tools)

@@ -30,6 +30,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import (
     File,
     Finding,
     Policy,
+    Renewal,
     failed,
     ok,
     skipped,
@@ -37,7 +38,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import (
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.names import DELEGATION
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.pool import Pool
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.probes import OCSP, PROTOCOL, STAPLE
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.renewal import RENEWAL, Renewal, observe
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.renewal import RENEWAL, observe
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.renewal import judge as judge_renewal
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.resolver import Resolver
 

@@ -70,6 +70,8 @@ def test_certificate_for_six_days_warns_by_its_share(left: float, status: str) -
 def test_expiry_says_days_with_one_decimal_and_the_date() -> None:
     finding = judge.expiry(chain(make(ends=5.04)), POLICY)
     assert said(finding) == ("critical", "the certificate expires in 5.0 days, on 2026-06-06 12:57 UTC")
+    finding = judge.expiry(chain(make(begins=-90, ends=0)), POLICY)
+    assert said(finding) == ("critical", "the certificate expired 0.0 days ago, on 2026-06-01 12:00 UTC")
     finding = judge.expiry(chain(make(begins=-90, ends=-3.26)), POLICY)
     assert said(finding) == ("critical", "the certificate expired 3.3 days ago, on 2026-05-29 05:45 UTC")
 

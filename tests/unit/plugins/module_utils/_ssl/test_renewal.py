@@ -13,7 +13,7 @@ from certificates import NOW
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Finished
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl import renewal
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.renewal import Renewal
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import Renewal
 
 HOUR = datetime.timedelta(hours=1)
 TIMER = {
