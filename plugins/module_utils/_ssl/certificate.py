@@ -30,6 +30,13 @@ WEAK_HASHES = ("md2", "md4", "md5", "sha1")
 SHORTEST_RSA = 2048
 SHORTEST_CURVE = 224
 STATUS_REQUEST = 5
+LONGEST_TEXT = 256
+
+
+def printable(text: str) -> str:
+    """Return a text from a certificate so that it stays in one line of a log, whatever stands in it."""
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return shown if len(shown) <= LONGEST_TEXT else f"{shown[:LONGEST_TEXT]}..."
 
 
 class Certificate:
@@ -38,10 +45,10 @@ class Certificate:
     def __init__(self, der: bytes) -> None:
         try:
             self.x509 = x509.load_der_x509_certificate(der)
-            self.subject = self.x509.subject.rfc4514_string() or "an empty subject"
-            self.issuer = self.x509.issuer.rfc4514_string()
+            self.subject = printable(self.x509.subject.rfc4514_string()) or "an empty subject"
+            self.issuer = printable(self.x509.issuer.rfc4514_string())
         except Exception as error:  # The library has errors of its own for what is malformed.
-            raise ProbeFailure(PARSE, f"a certificate that cannot be read: {error}") from error
+            raise ProbeFailure(PARSE, f"a certificate that cannot be read: {printable(str(error))}") from error
         # Read now, for those who share it: before version 42 the library gives them to one thread at a time.
         self._extensions = _extensions(self.x509)
         self.der = der
@@ -78,18 +85,18 @@ class Certificate:
     def names(self) -> list[str]:
         """Return the names that clients look at. The common name is none of them."""
         found = self.extension("SubjectAlternativeName")
-        return [] if found is None else pki.names_in(found)
+        return [] if found is None else [printable(name) for name in pki.names_in(found)]
 
     @property
     def is_authority(self) -> bool:
-        """Say whether it may issue others."""
-        constraints = self.extension("BasicConstraints")
+        """Say whether it may issue others. One whose extensions cannot be read may not."""
+        constraints = self._readable_extension("BasicConstraints")
         return bool(constraints is not None and constraints.ca)
 
     @property
     def must_staple(self) -> bool:
         """Say whether it asks for a stapled answer of its authority."""
-        features = self.extension("TLSFeature")
+        features = self._readable_extension("TLSFeature")
         return features is not None and any(feature.value == STATUS_REQUEST for feature in features)
 
     @property
@@ -153,6 +160,9 @@ class Certificate:
             except x509.ExtensionNotFound:
                 return None
 
+    def _readable_extension(self, name: str) -> t.Any:
+        return None if isinstance(self._extensions, Exception) else self.extension(name)
+
     def _public_key(self) -> t.Any:
         with _readable(self, "key"):
             return self.x509.public_key()
@@ -178,7 +188,7 @@ class _readable:
 
     def __exit__(self, kind: t.Any, error: BaseException | None, trace: t.Any) -> None:
         if isinstance(error, Exception):
-            message = f"the {self.what} of '{self.certificate.subject}' cannot be read: {error}"
+            message = f"the {self.what} of '{self.certificate.subject}' cannot be read: {printable(str(error))}"
             raise ProbeFailure(PARSE, message) from error
 
 

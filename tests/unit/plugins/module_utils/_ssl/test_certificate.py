@@ -89,3 +89,22 @@ def test_path_ends_where_two_issue_each_other() -> None:
     first = new_authority("One", new_authority("Two", key=two), key=one)
     second = new_authority("Two", new_authority("One", key=one), key=two)
     assert found(make(issuer=first), first, second) == ["CN=a server", "CN=One", "CN=Two"]
+
+
+BROKEN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.1"), b"\x30\x05no")
+
+
+def test_extensions_that_cannot_be_read_are_a_failure_of_those_who_need_them() -> None:
+    one = make(more=[BROKEN]).read
+    assert (one.is_authority, one.must_staple, one.key) == (False, False, "EC secp256r1")
+    for ask in (lambda: one.names, lambda: one.unfit):
+        with pytest.raises(ProbeFailure) as caught:
+            ask()
+        assert caught.value.kind == PARSE
+        assert caught.value.message.startswith("the extensions of 'CN=a server' cannot be read")
+
+
+def test_words_of_a_certificate_begin_no_line_and_move_no_terminal() -> None:
+    one = make("a\n# b\r\x1b[31m\u202e", names=["m.test\nup 1"]).read
+    assert one.subject == one.issuer == "CN=a\\n# b\\r\\x1b[31m\\u202e"
+    assert one.names == ["m.test\\nup 1"]
