@@ -175,10 +175,10 @@ def authority_of() -> tuple[x509.ExtensionType, bool]:
     return x509.BasicConstraints(True, None), True
 
 
-def self_signed(name: str, *, days: float = 60, of: float = LIFETIME) -> Made:
+def self_signed(name: str, *, days: float = 60, of: float = LIFETIME, common_name: str | None = None) -> Made:
     key = elliptic()
-    signer = Authority(Made(_bare(subject(name), key), key), root=True)
-    return signer.issue(name, days=days, of=of, key=key)
+    signer = Authority(Made(_bare(subject(common_name or name), key), key), root=True)
+    return signer.issue(name, days=days, of=of, key=key, common_name=common_name)
 
 
 def _bare(name: x509.Name, key: t.Any) -> x509.Certificate:

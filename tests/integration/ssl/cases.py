@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import farm as f
 from authority import CLIENT, MUST_STAPLE, Authority, Made, rsa_key, self_signed, subject
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
 
 # The verdict, the kind of error, and the message after the target's label as a regular expression.
 Said = tuple[str, str | None, str]
@@ -34,6 +36,10 @@ PURPOSE, KEY_TOO_SMALL, CA_KEY_TOO_SMALL, HASH_TOO_WEAK, HOST, ADDRESS = 26, 66,
 # The words in brackets are OpenSSL's, and change with its version.
 NOT_TLS = r"what answers there does not speak TLS \([a-z ]+\)"
 SILENT = "the TLS handshake: no answer within 2 s"
+# Lines of a log, of metrics and of a page.
+UNREADABLE = r"the extensions of 'CN=broken-extension\.farm\.test' cannot be read: .*"
+BROKEN = x509.UnrecognizedExtension(ExtensionOID.AUTHORITY_INFORMATION_ACCESS, b"\x30\x05no")
+ODD = "odd\n# HELP up\nup 1\r\x1b[31m<b>"
 STRANGE: Expected = {
     "certificate_trust": ("critical", None, f"it leads to {TRUSTME}, which is no authority that is trusted here")
 }
@@ -139,6 +145,11 @@ def _misses_one_of_two(pki: Pki, _directory: pathlib.Path) -> Made:
 
 def _has_many_faults(pki: Pki, _directory: pathlib.Path) -> Made:
     return pki.issuing.issue("elsewhere.farm.test", days=-3, usage=CLIENT, key=rsa_key(1024)).with_chain()
+
+
+def _endless_chain(pki: Pki, _directory: pathlib.Path) -> Made:
+    leaf = pki.issuing.issue("endless-chain.farm.test")
+    return leaf.with_chain(*leaf.chain, *[pki.deep.certificate] * 400)
 
 
 def _wrong_order(pki: Pki, _directory: pathlib.Path) -> Made:
@@ -484,6 +495,27 @@ CASES: dict[str, Case] = {
         ),
         {**STRANGE, **ended(THE_CERTIFICATE, "3.0")},
         SELF_SIGNED_CHAIN,
+    ),
+    # What is served to hurt whoever looks.
+    "endless_chain": Case(
+        made(_endless_chain), connection("tls", "the TLS handshake: TLS failed: excessive message size"), None
+    ),
+    "odd_subject": Case(
+        made(lambda pki, _d: self_signed("odd-subject.farm.test", common_name=ODD)),
+        {
+            "certificate_trust": (
+                "critical",
+                None,
+                re.escape(
+                    r"it is signed by itself ('CN=odd\n# HELP up\nup 1\r\x1b[31m\<b\>'), and no client trusts that"
+                ),
+            )
+        },
+        SELF_SIGNED,
+    ),
+    "broken_extension": Case(
+        issued("issuing", "broken-extension.farm.test", more=[BROKEN]),
+        {f"certificate_{name}": ("critical", "parse", UNREADABLE) for name in ("name", "purpose")},
     ),
     # Servers that want a certificate of the client, such as Redis. With TLS 1.2 they hang up before Python shows
     # theirs. openssl ends with an error either way.

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 import pytest
 from ask import Answer, ask, assert_said
 from authority import Made, der, elliptic, key_pem, pem, self_signed
-from cases import DATE, ON, THE_CERTIFICATE, Expected, Pki, ended, not_for, soonest
+from cases import DATE, ODD, ON, THE_CERTIFICATE, Expected, Pki, ended, not_for, soonest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, pkcs12
+from cryptography.x509.oid import ExtensionOID
 from farm import LOOPBACK, Farm, context, tls, without_rights
 from names import Names
 
 pytestmark = pytest.mark.integration
 
 PASSWORD = b"p12 s3cret-canary"
+BROKEN_NAMES = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x05no")
 FOLDER = "/.*"
 NONE = "it holds no certificate: it is neither PEM nor DER nor PKCS#12"
 Options = dict[str, t.Any]
@@ -134,6 +137,17 @@ CASES: dict[str, Case] = {
     "named_otherwise": Case(
         holding(full_chain, names=["file.farm.test", "second.farm.test"]),
         not_for("file.farm.test", "second.farm.test"),
+    ),
+    "odd_subject": Case(holding(lambda pki: pem(self_signed("odd.farm.test", common_name=ODD).certificate))),
+    "broken_names": Case(
+        holding(
+            lambda pki: pem(pki.issuing.issue(common_name="broken.farm.test", more=[BROKEN_NAMES]).certificate),
+            names=["broken.farm.test"],
+        ),
+        {
+            f"certificate_{name}": ("critical", "parse", "the extensions of 'CN=broken.farm.test' cannot be read: .*")
+            for name in ("name", "purpose")
+        },
     ),
     "der": Case(
         holding(lambda pki: der(pki.issuing.issue("der.farm.test", days=20).certificate)),

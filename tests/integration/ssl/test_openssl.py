@@ -28,6 +28,7 @@ DIFFERENT = {
     "self_signed_allowed": "the operator said that this one may be self-signed",
     "common_name_only": "openssl falls back to the common name; browsers, Python and Go do not",
     "name_of_two": "openssl is asked for one name, the operator wants two",
+    "broken_extension": "openssl does not read this extension; Go and Python's cryptography refuse the whole",
     "must_staple": "openssl does not hold a server to the staple that its certificate promises",
 }
 
