@@ -35,10 +35,11 @@ SERVICES = ("_matrix-fed._tcp", "_matrix._tcp")
 
 
 class Srv(t.NamedTuple):
-    """An SRV answer."""
+    """An SRV answer: where to connect first, and where others go when that fails or chance has it."""
 
     host: str
     port: int
+    others: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Delegation:
     ``host`` and ``port`` are connected to; the certificate is for
     ``certificate_name``. ``host_header`` has a port only where one was named.
     ``steps`` tell how it was found; ``trouble`` is a failure that other servers
-    pass over in silence.
+    pass over in silence. ``others`` are more places, where there are several SRV
+    records.
     """
 
     host: str
@@ -57,6 +59,7 @@ class Delegation:
     host_header: str
     steps: tuple[str, ...]
     trouble: ProbeFailure | None = None
+    others: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         return _net.join_host_port(self.host, self.port)
@@ -121,7 +124,7 @@ def _by_srv(host: str, look_up: LookUpSrv, deadline: Deadline, steps: tuple[str,
         found = look_up(f"{service}.{host}", deadline)
         if found:
             steps = (*steps, f"SRV {service}.{host} says {found.host}:{found.port}")
-            return Delegation(found.host, found.port, host, host, steps)
+            return Delegation(found.host, found.port, host, host, steps, others=found.others)
     return Delegation(host, DEFAULT_PORT, host, host, (*steps, "no SRV record", "default port"))
 
 
@@ -166,8 +169,8 @@ def look_up_srv(name: str, deadline: Deadline, resolver: t.Any = None) -> Srv | 
         raise ProbeFailure(TIMEOUT, f"the name server does not answer for the SRV record {name}") from error
     except dns.exception.DNSException as error:
         raise ProbeFailure(DNS, f"the SRV record {name} cannot be looked up: {error}") from error
-    best = min(answer, key=lambda record: (record.priority, -record.weight))
-    host = str(best.target).rstrip(".")
-    if not host:
+    records = sorted(answer, key=lambda record: (record.priority, -record.weight))
+    first, *others = [(str(record.target).rstrip("."), record.port) for record in records]
+    if not first[0]:
         raise ProbeFailure(REFUSED, f"the SRV record {name} says that there is no such service (its target is '.')")
-    return Srv(host, best.port)
+    return Srv(*first, tuple(others))

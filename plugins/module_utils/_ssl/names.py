@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ansible_collections.matrixon.ops.plugins.module_utils._delegation import Delegation, split_server_name
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, WARNING
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import Endpoint, Finding
@@ -14,8 +16,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import End
 DELEGATION = "certificate_delegation"
 
 
-def endpoint_of(server_name: str, found: Delegation) -> Endpoint:
-    """Return where a server name leads as an endpoint whose certificate is judged."""
+def endpoints_of(server_name: str, found: Delegation) -> list[Endpoint]:
+    """Return every place that a server name leads to as an endpoint whose certificate is judged."""
+    places = dict.fromkeys([(found.host, found.port), *found.others])
+    return [_endpoint(server_name, replace(found, host=host, port=port)) for host, port in places if host]
+
+
+def _endpoint(server_name: str, found: Delegation) -> Endpoint:
     return Endpoint(
         label=f"{server_name} ({found})",
         host=found.host,

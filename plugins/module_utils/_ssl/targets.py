@@ -224,7 +224,8 @@ def look_at_server_name(server_name: str, tools: Tools, deadline: Deadline) -> l
         found = discover(server_name, tools.http, tools.resolver.srv, deadline)
     except ProbeFailure as failure:
         return [alone(DELEGATION, server_name, failure, deadline)]
-    add_endpoint(names.endpoint_of(server_name, found), tools)
+    for endpoint in names.endpoints_of(server_name, found):
+        add_endpoint(endpoint, tools)
     return [Seen(server_name, server_name, results([names.delegation(server_name, found)], server_name, deadline))]
 
 

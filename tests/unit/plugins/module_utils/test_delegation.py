@@ -316,16 +316,16 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 RECORDS = {
-    "the only one": ([record(10, 5, "n1.test")], "n1.test"),
-    "the lowest priority": ([record(20, 99, "n2.test"), record(10, 1, "n1.test")], "n1.test"),
-    "the heaviest of equals": ([record(10, 1, "n2.test"), record(10, 60, "n1.test")], "n1.test"),
+    "the only one": ([record(10, 5, "n1.test")], ()),
+    "the lowest priority": ([record(20, 99, "n2.test"), record(10, 1, "n1.test")], (("n2.test", 8448),)),
+    "the heaviest of equals": ([record(10, 1, "n2.test"), record(10, 60, "n1.test")], (("n2.test", 8448),)),
 }
 
 
-@pytest.mark.parametrize(("records", "host"), RECORDS.values(), ids=list(RECORDS))
-def test_srv_record_is(resolver, clock, records: list[Any], host: str) -> None:
+@pytest.mark.parametrize(("records", "others"), RECORDS.values(), ids=list(RECORDS))
+def test_srv_record_is(resolver, clock, records: list[Any], others: tuple[Any, ...]) -> None:
     asked = resolver(records)
-    assert _delegation.look_up_srv("_matrix._tcp.example.test", Deadline(5, clock)) == Srv(host, 8448)
+    assert _delegation.look_up_srv("_matrix._tcp.example.test", Deadline(5, clock)) == Srv("n1.test", 8448, others)
     assert asked == [("_matrix._tcp.example.test", "SRV", 5)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._delegation import Delegation
@@ -46,7 +48,7 @@ CASES = {
 
 @pytest.mark.parametrize(("found", "reason"), CASES.values(), ids=list(CASES))
 def test_why(found: Delegation, reason: str) -> None:
-    endpoint = names.endpoint_of("m.test:8449" if found.port == 8449 else "m.test", found)
+    (endpoint,) = names.endpoints_of("m.test:8449" if found.port == 8449 else "m.test", found)
     assert endpoint.why == reason
     assert endpoint.names == (endpoint.server_name,) == (found.certificate_name,)
     assert (endpoint.host, endpoint.port) == (found.host, found.port)
@@ -61,3 +63,11 @@ def test_delegation_that_others_pass_over_is_a_warning() -> None:
     finding = names.delegation("m.test", CASES["a well-known file that is no JSON"][0])
     assert (finding.status, finding.error_kind) == ("warning", "parse")
     assert finding.message == "it leads to m.test:8448 only because its well-known could not be read: it is not JSON"
+
+
+def test_every_record_of_srv_is_a_place() -> None:
+    found = dataclasses.replace(CASES["SRV"][0], others=(("far.test", 8448), ("node.test", 443), ("", 0)))
+    near, far = names.endpoints_of("m.test", found)
+    assert (near.label, far.label) == ("m.test (node.test:443)", "m.test (far.test:8448)")
+    assert (far.host, far.port, far.names) == ("far.test", 8448, ("m.test",))
+    assert far.why is not None and "far.test is not asked for" in far.why

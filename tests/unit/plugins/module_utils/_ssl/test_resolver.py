@@ -84,7 +84,7 @@ def test_given_name_server_is_asked_for_both_kinds(name_server: Any) -> None:
     assert sorted(hosts(resolver, "m.test")) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
     assert hosts(resolver, "six.test") == ["2001:db8::6"]
     assert hosts(resolver, "192.0.2.9") == ["192.0.2.9"]
-    assert resolver.srv("_matrix-fed._tcp.m.test", Deadline(3)) == Srv("near.test", 443)
+    assert resolver.srv("_matrix-fed._tcp.m.test", Deadline(3)) == Srv("near.test", 443, (("far.test", 8448),))
     assert resolver.srv("_matrix._tcp.m.test", Deadline(3)) is None
 
 
