@@ -269,7 +269,8 @@ def signature(chain: Chain) -> Finding:
     """Judge the hashes that were signed. What a root signed itself with is not looked at by anybody."""
     check = "certificate_signature"
     for one in chain.needed:
-        if one.weak_hash and (one == chain.leaf or not one.self_issued):
+        root = one.self_issued and one.is_authority
+        if one.weak_hash and not root:
             return critical(check, f"{called(one, chain)} is signed with {one.weak_hash.upper()}, which can be forged")
     return ok(check, f"it is signed with {chain.leaf.signature}")
 

@@ -229,9 +229,9 @@ def test_weak_key_above_the_server_is_named() -> None:
 class Hashed:
     """A certificate as far as its signature is looked at."""
 
-    def __init__(self, weak_hash: str | None, self_issued: bool = False) -> None:
-        self.weak_hash, self.self_issued = weak_hash, self_issued
-        self.subject, self.signature, self.is_authority = "CN=it", "a signature", self_issued
+    def __init__(self, weak_hash: str | None, self_issued: bool = False, is_authority: bool = False) -> None:
+        self.weak_hash, self.self_issued, self.is_authority = weak_hash, self_issued, is_authority
+        self.subject, self.signature = "CN=it", "a signature"
 
 
 def test_signature() -> None:
@@ -240,8 +240,9 @@ def test_signature() -> None:
 
     assert of(Hashed(None), Hashed(None)) == "ok"
     assert of(Hashed("sha1"), Hashed(None)) == "critical"
-    assert of(Hashed(None), Hashed("md5")) == "critical"
-    assert of(Hashed(None), Hashed("sha1", self_issued=True)) == "ok"
+    assert of(Hashed(None), Hashed("md5", is_authority=True)) == "critical"
+    assert of(Hashed(None), Hashed("sha1", self_issued=True, is_authority=True)) == "ok"
+    assert of(Hashed("sha1", self_issued=True, is_authority=True)) == "ok"
     assert of(Hashed("sha1", self_issued=True)) == "critical"
 
 
