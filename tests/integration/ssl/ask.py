@@ -43,15 +43,21 @@ class Answer:
         return dict(zip(names, found, strict=True))
 
 
-def ask(before: t.Callable[..., list[str]] | None = None, **arguments: t.Any) -> Answer:
-    """Run the module in a process of its own, options on standard input."""
+def ask(
+    before: t.Callable[..., list[str]] | None = None, lacking: pathlib.Path | None = None, **arguments: t.Any
+) -> Answer:
+    """Run the module in a process of its own, options on standard input.
+
+    ``before`` puts words before its command; what is in ``lacking`` is imported in place of libraries.
+    """
     argv = [sys.executable, str(MODULE)]
     options = {"deployment": "test", "profile": "synapse", "detail": "full", "timeout": 2, **arguments}
+    path = [str(ROOT / ".build/collections"), *([str(lacking)] if lacking else [])]
     started = time.monotonic()
     done = subprocess.run(
         before(*argv) if before else argv,
         input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".build/collections")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(reversed(path))},
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import typing as t
 from dataclasses import dataclass, field
@@ -362,3 +363,17 @@ def test_name_that_does_not_exist(names: Names, ca_file: str) -> None:
         answer.of("nowhere.matrix.test (nowhere.matrix.test:8448)"),
         {"certificate_connection": ("critical", "dns", gone)},
     )
+
+
+def test_srv_records_cannot_be_looked_up_without_dnspython(town: Town, ca_file: str, tmp_path: pathlib.Path) -> None:
+    """Not even a name without such records: nobody knows that it has none."""
+    (tmp_path / "dns.py").write_text("raise ImportError('not installed')\n")
+    answer = ask(
+        server_names=["neither.matrix.test", "port.matrix.test"],
+        connect_to=town.connect_to,
+        ca_file=ca_file,
+        lacking=tmp_path,
+    )
+    assert_said(answer.of("port.matrix.test"), {})
+    needs = r"the SRV record _matrix-fed\._tcp\.neither\.matrix\.test cannot be looked up without dnspython .*"
+    assert_said(answer.of("neither.matrix.test"), {"certificate_delegation": ("unknown", "missing_tool", needs)})

@@ -50,7 +50,7 @@ def test_one_bad_target_hides_no_other(said: Answer) -> None:
 def test_silent_ones_cost_one_timeout(said: Answer) -> None:
     silent = [case for case in CASES.values() if any("timeout" in found for found in case.expected.values())]
     assert len(silent) >= 4
-    assert said.report["duration_ms"] < 2 * 2000
+    assert said.report["duration_ms"] < 6000, "in turn they would take 8 s"
 
 
 def test_each_address_is_looked_at_by_itself(farm: Farm, pki: Pki, names: Names, ca_file: str) -> None:
@@ -184,7 +184,7 @@ def test_fail_on_fails_with_the_whole_report(endpoints: Endpoints, ca_file: str)
 def test_deadline_is_total_and_what_it_cut_off_is_unknown(endpoints: Endpoints, ca_file: str) -> None:
     silent = [{**endpoints["silent"], "name": f"silent{number}"} for number in range(6)]
     answer = ask(endpoints=[*silent, endpoints["good"]], ca_file=ca_file, timeout=5, deadline=1.5, threads=2)
-    assert answer.report["duration_ms"] < 2500
+    assert answer.report["duration_ms"] < 4000, "in turn they would take 15 s"
     for one in silent:
         check = answer.of(one["name"])["certificate_connection"]
         assert (check["status"], check["error_kind"]) == ("unknown", "timeout")
@@ -221,3 +221,27 @@ def test_bad_options_are_refused_at_once_before_anything_is_contacted(ca_file: s
     ):
         assert words in answer.document["msg"], words
     assert "report" not in answer.document
+
+
+def _without(folder: pathlib.Path, library: str) -> pathlib.Path:
+    (folder / f"{library}.py").write_text("raise ImportError('not installed')\n")
+    return folder
+
+
+def test_cryptography_is_needed(endpoints: Endpoints, tmp_path: pathlib.Path) -> None:
+    answer = ask(endpoints=[endpoints["good"]], lacking=_without(tmp_path, "cryptography"))
+    assert answer.document["failed"] is True
+    assert "cryptography" in answer.document["msg"]
+    assert "report" not in answer.document
+
+
+def test_dnspython_is_needed_for_srv_only(endpoints: Endpoints, ca_file: str, tmp_path: pathlib.Path) -> None:
+    name = f"{LOOPBACK}:{endpoints['good']['port']}"
+    answer = ask(
+        endpoints=[endpoints["good"]],
+        server_names=[name],
+        ca_file=ca_file,
+        lacking=_without(tmp_path, "dns"),
+    )
+    assert_said(answer.of("good"), {})
+    assert answer.of(name)["certificate_delegation"]["status"] == "ok"
