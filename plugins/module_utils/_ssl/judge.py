@@ -202,11 +202,16 @@ def trust(chain: Chain, policy: Policy, self_signed: bool = False) -> Finding:
     last = chain.needed[-1]
     distrust = chain.distrust
     if distrust is None:
-        return ok(check, f"it leads to '{last.subject if last.self_issued else last.issuer}', which is trusted")
+        root = (
+            f"'{last.subject if last.self_issued else last.issuer}', which" if chain.complete else "an authority that"
+        )
+        return ok(check, f"it leads to {root} is trusted")
     if distrust.code == SELF_SIGNED_LEAF:
         if self_signed:
             return ok(check, "it is signed by itself, which is accepted here")
         return critical(check, f"it is signed by itself ('{chain.leaf.subject}'), and no client trusts that")
+    if not chain.complete and distrust.code in (SELF_SIGNED_IN_CHAIN, *NO_ISSUER):
+        return critical(check, f"it leads to no authority that is trusted here: {distrust.message}")
     if distrust.code == SELF_SIGNED_IN_CHAIN:
         root = last.subject if last.self_issued else last.issuer
         return critical(check, f"it leads to '{root}', which is no authority that is trusted here")
