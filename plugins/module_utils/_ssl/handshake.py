@@ -17,7 +17,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils import _net
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import REFUSED, TLS, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl import certificate, starttls
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.certificate import Anchors, Certificate
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.judge import Chain, Distrust
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.judge import (
+    NO_ANCHOR,
+    NO_ISSUER,
+    SELF_SIGNED_IN_CHAIN,
+    Chain,
+    Distrust,
+)
 
 # Weak keys and hashes have checks of their own: X509_V_ERR_EE_KEY_TOO_SMALL, CA_KEY_TOO_SMALL, CA_MD_TOO_WEAK.
 TOO_WEAK = (66, 67, 68)
@@ -76,6 +82,12 @@ class Client:
         return context
 
     @functools.cached_property
+    def trusts_nobody(self) -> bool:
+        """Say whether there is no authority that could be trusted, as on a host without ca-certificates."""
+        paths = ssl.get_default_verify_paths()
+        return not (self.ca_file or paths.cafile or (paths.capath and os.listdir(paths.capath)))
+
+    @functools.cached_property
     def anchors(self) -> Anchors:
         """Return the authorities that are trusted, as far as they are in one file."""
         found = ssl.get_default_verify_paths().cafile
@@ -93,11 +105,17 @@ class Client:
                 with shake(open_to(address, protocol, deadline), server_name, context, deadline) as sock:
                     return self._served(sock, None)
             except ssl.SSLCertVerificationError as error:
-                distrust = Distrust(error.verify_code, error.verify_message)
+                distrust = self._distrust(error)
                 if distrust.code not in TOO_WEAK:
                     break
         with shake(open_to(address, protocol, deadline), server_name, self.blind, deadline) as sock:
             return self._served(sock, distrust)
+
+    def _distrust(self, error: ssl.SSLCertVerificationError) -> Distrust:
+        if error.verify_code in (SELF_SIGNED_IN_CHAIN, *NO_ISSUER) and self.trusts_nobody:
+            way_out = "install ca-certificates or give ca_file"
+            return Distrust(NO_ANCHOR, f"this host has no authorities that it trusts; {way_out}")
+        return Distrust(error.verify_code, error.verify_message)
 
     def _served(self, sock: ssl.SSLSocket, distrust: Distrust | None) -> Served:
         sent = _chain(sock, "get_unverified_chain")

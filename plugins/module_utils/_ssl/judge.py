@@ -33,6 +33,8 @@ NO_ISSUER = (2, 20, 21)
 # It finds a chain to an anchor before it looks at purpose and dates, so these speak for the trust.
 NOT_YET_VALID, EXPIRED, WRONG_PURPOSE = 9, 10, 26
 SELF_SIGNED_LEAF, SELF_SIGNED_IN_CHAIN = 18, 19
+# None of OpenSSL's: this host trusts nobody at all, which says nothing of the chain.
+NO_ANCHOR = -1
 
 
 class Distrust(t.NamedTuple):
@@ -210,6 +212,8 @@ def trust(chain: Chain, policy: Policy, self_signed: bool = False) -> Finding:
         if self_signed:
             return ok(check, "it is signed by itself, which is accepted here")
         return critical(check, f"it is signed by itself ('{chain.leaf.subject}'), and no client trusts that")
+    if distrust.code == NO_ANCHOR:
+        return Finding(check, UNKNOWN, f"not measured: {distrust.message}", error_kind=MISSING_TOOL)
     if not chain.complete and distrust.code in (SELF_SIGNED_IN_CHAIN, *NO_ISSUER):
         return critical(check, f"it leads to no authority that is trusted here: {distrust.message}")
     if distrust.code == SELF_SIGNED_IN_CHAIN:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -260,3 +261,21 @@ def test_what_never_began_is_told_too(check: Any, serve: Any) -> None:
     assert len(bad(outcome)) == 3
     words = {check.message for check in outcome.report.checks if check.status == "unknown"}
     assert "hung 2: not finished when the total deadline of 0.3 s ended" in words
+
+
+@pytest.mark.parametrize("paths", [(None, None), (None, "empty")])
+def test_host_that_trusts_nobody_does_not_call_a_chain_bad(
+    check: Any, good: servers.Server, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, paths: Any
+) -> None:
+    (tmp_path / "empty").mkdir()
+    file, directory = paths
+    none = SimpleNamespace(cafile=file, capath=directory and str(tmp_path / directory))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
+    monkeypatch.setattr(handshake, "BUNDLES", ())
+    outcome = check(endpoints=[at(good)], ca_file=None)
+    assert bad(outcome) == {("it", "certificate_trust"): ("unknown", "missing_tool")}
+
+
+def test_host_that_trusts_others_calls_it_bad(check: Any, good: servers.Server) -> None:
+    outcome = check(endpoints=[at(good)], ca_file=None)
+    assert bad(outcome) == {("it", "certificate_chain"): ("critical", None)}
