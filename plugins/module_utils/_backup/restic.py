@@ -118,6 +118,8 @@ KINDS = (
 )
 # Before 0.17 a repository that is not there is told by words alone, and they stand there also when nobody answers.
 NOWHERE = "Is there a repository at the following location"
+# Stands where a byte is no UTF-8.
+UNSPELT = "\ufffd"
 ABSENT = ("no such file or directory", "does not exist", "404 Not Found", "NoSuchBucket")
 # How check ends where it found the repository not to be what was written, and the lines that say what it found.
 DAMAGED = ("repository contains errors", "LoadIndex returned errors")
@@ -150,11 +152,18 @@ def _first_line(path: str) -> str:
 
 
 class Failed(t.NamedTuple):
-    """A file that restic could not keep: its path as restic shows it, why, and whether it was gone."""
+    """A file that restic could not keep: its path as restic shows it, why, and whether it was gone, if it is told."""
 
     path: str
     why: str
-    gone: bool
+    gone: bool | None
+
+    def gone_from(self, root: bytes) -> bool:
+        """Say whether the file is not there any more. Where restic gives no reason, its place is looked at."""
+        if self.gone is not None:
+            return self.gone
+        # What restic cannot spell would seem to be gone.
+        return UNSPELT not in self.path and not os.path.lexists(os.path.join(root, to_bytes(self.path)))
 
 
 class Restic:
@@ -442,7 +451,7 @@ class Restic:
         summary = parse_summary(done.out)
         made.append(Link(self._full_id(summary.snapshot, deadline), summary.files, summary.bytes))
         stored.append(summary.stored)
-        left = [item for item in failed if not item.gone]
+        left = [item for item in failed if not item.gone_from(root)]
         if left or (done.code == UNREADABLE and not failed):
             shown = "; ".join(f"{item.path!r}: {item.why}" for item in left[:5]) or complaint(done.words)
             raise BackupError(
@@ -701,9 +710,13 @@ def parse_errors(said: bytes) -> list[Failed]:
         if document.get("message_type") != "error" or document.get("during") == "scan":
             continue
         error = document.get("error")
+        gone: bool | None
         if isinstance(error, dict) and "Err" in error:
             number = error.get("Err")
             gone, why = number == GONE, os.strerror(number) if isinstance(number, int) else str(number)
+        elif not error:
+            # 0.14 has no words for some errors, such as that of a file that vanished between two looks at it.
+            gone, why = None, "restic does not say why"
         else:
             why = str(error.get("message") if isinstance(error, dict) else error)
             gone = why.endswith(os.strerror(GONE).lower())

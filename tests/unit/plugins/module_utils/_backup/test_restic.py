@@ -80,6 +80,7 @@ def test_errors_of_both_generations():
     out = (
         b'{"message_type":"error","error":{"Op":"lstat","Path":"a/46","Err":2},"during":"archival","item":"/m/a/46"}\n'
         b'{"message_type":"error","error":{"Op":"open","Path":"a/47","Err":13},"during":"archival","item":"/m/a/47"}\n'
+        b'{"message_type":"error","error":{},"during":"archival","item":"a/48"}\n'
         b'{"message_type":"error","error":{"message":"incomplete metadata for a/1: xattr.list a/1: no such file or '
         b'directory"},"during":"archival","item":"a/1"}\n'
         b'{"message_type":"error","error":{"message":"open a/2: permission denied"},"during":"archival","item":"a/2"}\n'
@@ -89,9 +90,20 @@ def test_errors_of_both_generations():
     assert restic.parse_errors(out) == [
         Failed("/m/a/46", "No such file or directory", True),
         Failed("/m/a/47", "Permission denied", False),
+        Failed("a/48", "restic does not say why", None),
         Failed("a/1", "incomplete metadata for a/1: xattr.list a/1: no such file or directory", True),
         Failed("a/2", "open a/2: permission denied", False),
     ]
+
+
+def test_a_file_of_which_restic_says_nothing_is_looked_for(tmp_path):
+    (tmp_path / "here").write_text("x")
+    os.symlink("nowhere", tmp_path / "link")
+    root = os.fsencode(tmp_path)
+    silent = "restic does not say why"
+    assert [Failed(name, silent, None).gone_from(root) for name in ("here", "link", "away")] == [False, False, True]
+    assert not Failed("\ufffd", silent, None).gone_from(root)
+    assert Failed("here", "", True).gone_from(root) and not Failed("away", "", False).gone_from(root)
 
 
 # --- what it is asked, and what its codes mean
