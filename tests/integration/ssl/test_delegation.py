@@ -310,6 +310,32 @@ def test_name_is_asked_for_in_the_handshake(farm: Farm, pki: Pki, names: Names, 
     assert_said(answer.of(f"shared.matrix.test (shared-target.matrix.test:{port}) at {LOOPBACK}"), {})
 
 
+def test_every_place_of_the_srv_records(farm: Farm, pki: Pki, names: Names, ca_file: str) -> None:
+    """Others connect to the second one when the first is down: its certificate must be as good."""
+    good, target = pki.issuing.issue("places.matrix.test"), pki.issuing.issue("second.matrix.test")
+    first, second = farm.tls(good), farm.tls(target)
+    names.service(f"{FED}.places.matrix.test", "second.matrix.test", second, priority=20)
+    names.service(f"{FED}.places.matrix.test", "first.matrix.test", first, priority=10)
+    names.addresses |= {"first.matrix.test": [LOOPBACK], "second.matrix.test": [LOOPBACK]}
+    web = Web(farm, context(farm.file(good)))
+    web.answers["places.matrix.test"] = missing
+    answer = ask(
+        server_names=["places.matrix.test"],
+        connect_to={"places.matrix.test:443": f"{LOOPBACK}:{web.port}"},
+        resolvers=[names.address],
+        ca_file=ca_file,
+    )
+    said = answer.of("places.matrix.test")
+    assert_said(said, {})
+    assert f"it leads to first.matrix.test:{first}, " in said["certificate_delegation"]["message"]
+    assert_said(answer.of(f"places.matrix.test (first.matrix.test:{first}) at {LOOPBACK}"), {})
+    why = "well-known does not delegate, so the server name is asked for" + not_target("second.matrix.test")
+    assert_said(
+        answer.of(f"places.matrix.test (second.matrix.test:{second}) at {LOOPBACK}"),
+        wrong("second.matrix.test", "places.matrix.test", why),
+    )
+
+
 def test_web_server_without_a_good_certificate(farm: Farm, pki: Pki, names: Names, town: Town, ca_file: str) -> None:
     web = Web(farm, context(farm.file(pki.stranger.issue("untrusted.matrix.test"))))
     web.answers["untrusted.matrix.test"] = says("fed.matrix.test")
