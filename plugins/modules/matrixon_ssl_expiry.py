@@ -253,6 +253,8 @@ options:
   ca_file:
     description:
       - PEM file with the certificate authorities to trust. Left out, those of the system are trusted.
+      - It must hold the roots. An intermediate in it is no root, and one that only this host knows is a V(warning),
+        for others do not know it.
     type: path
 """
 

@@ -27,9 +27,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import (
     warning,
 )
 
-# What OpenSSL says when it finds no issuer: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, its _LOCALLY, and
-# UNABLE_TO_VERIFY_LEAF_SIGNATURE.
-NO_ISSUER = (2, 20, 21)
+# What OpenSSL says when it finds no issuer: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY and
+# UNABLE_TO_VERIFY_LEAF_SIGNATURE; and UNABLE_TO_GET_ISSUER_CERT where it is that of an authority that was given.
+NO_ISSUER, NO_ROOT = (20, 21), 2
 # It finds a chain to an anchor before it looks at purpose and dates, so these speak for the trust.
 NOT_YET_VALID, EXPIRED, WRONG_PURPOSE = 9, 10, 26
 SELF_SIGNED_LEAF, SELF_SIGNED_IN_CHAIN = 18, 19
@@ -142,6 +142,13 @@ def sent_chain(chain: Chain, policy: Policy) -> Finding:
         return Finding(check, UNKNOWN, message, error_kind=MISSING_TOOL)
     if lacks_intermediate(chain):
         return critical(check, _missing(chain))
+    unsent = [one for one in chain.needed if one not in chain.sent and not one.self_issued]
+    if unsent:
+        return warning(
+            check,
+            f"the intermediate '{unsent[0].subject}' is not sent: this host knows it already, and a client that does "
+            "not refuses the certificate; serve the full chain",
+        )
     return ordered(chain, policy)
 
 
@@ -219,6 +226,10 @@ def trust(chain: Chain, policy: Policy, self_signed: bool = False) -> Finding:
     if distrust.code == SELF_SIGNED_IN_CHAIN:
         root = last.subject if last.self_issued else last.issuer
         return critical(check, f"it leads to '{root}', which is no authority that is trusted here")
+    if distrust.code == NO_ROOT:
+        return critical(
+            check, f"it leads to '{last.issuer}', which is trusted here but is no root; give its issuer too"
+        )
     if distrust.code in NO_ISSUER:
         if lacks_intermediate(chain):
             return skipped(check, "the chain is not complete, so it leads nowhere (see certificate_chain)")

@@ -131,6 +131,22 @@ def test_missing_intermediate_is_told_once(code: int) -> None:
     assert judge.trust(given, POLICY).status == "skipped"
 
 
+def test_intermediate_that_only_this_host_knows_is_missing_for_others() -> None:
+    leaf = make(issuer=BETWEEN)
+    status, message = said(judge.sent_chain(chain(leaf, needed=(leaf, BETWEEN, ROOT)), POLICY))
+    assert status == "warning" and message.startswith("the intermediate 'CN=Between' is not sent: this host knows it")
+    assert judge.sent_chain(chain(leaf, BETWEEN, needed=(leaf, BETWEEN, ROOT)), POLICY).status == "ok"
+
+
+def test_authority_that_is_no_root_is_told_from_a_missing_intermediate() -> None:
+    given = chain(make(issuer=BETWEEN), code=judge.NO_ROOT)
+    assert judge.sent_chain(given, POLICY).status == "ok"
+    assert said(judge.trust(given, POLICY)) == (
+        "critical",
+        "it leads to 'CN=Between', which is trusted here but is no root; give its issuer too",
+    )
+
+
 def test_chain_to_an_authority_that_is_not_trusted_is_no_missing_intermediate() -> None:
     leaf = make(issuer=BETWEEN)
     given = chain(leaf, BETWEEN, code=20)
