@@ -131,6 +131,12 @@ def test_steps_tell_the_way() -> None:
     assert find("example.test", NONE).steps == ("no well-known file", "no SRV record", "default port")
 
 
+def test_other_records_are_told() -> None:
+    others = (("n2.test", 8449), ("n3.test", 8450))
+    assert find("example.test", NONE, {FED + "example.test": Srv("n1.test", 8449, others)}).others == others
+    assert find("example.test", NONE).others == ()
+
+
 TROUBLES = {
     "500": ((500, "", None), REFUSED, "answered 500"),
     "403": ((403, "", None), REFUSED, "answered 403"),

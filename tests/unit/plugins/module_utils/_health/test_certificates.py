@@ -16,6 +16,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health import certif
 from ansible_collections.matrixon.ops.plugins.module_utils._health.run import OptionErrors, check_health
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl import certificate
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl import run as checker
 from ansible_collections.matrixon.ops.plugins.modules.matrixon_health import argument_spec
 
 BASE = {"target": "h", "deployment": "d", "profile": "p", "deadline": 10}
@@ -90,6 +91,19 @@ def test_what_hangs_is_told_by_name_before_the_deadline(good: dict[str, Any], se
     assert found["certificate_connection", "good"].status == "ok"
     late = found["certificate_connection", "hung"]
     assert (late.status, late.error_kind) == ("unknown", "timeout")
+
+
+def test_looks_end_before_the_probe_does(good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    tools_for = checker.tools_for
+
+    def watched(http: Any, policy: Any, timeout: float, deadline: Any, **more: Any) -> Any:
+        seen.append(deadline.seconds)
+        return tools_for(http, policy, timeout, deadline, **more)
+
+    monkeypatch.setattr(checker, "tools_for", watched)
+    run(**good, deadline=10)
+    assert 8 < seen[0] < 9.1
 
 
 def test_connect_to_and_trust_are_those_of_the_run(good: dict[str, Any]) -> None:
