@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 
 import pytest
 import servers
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _net
-from ansible_collections.matrixon.ops.plugins.module_utils._http import MAX_BODY, HttpClient, Response, parse_url
+from ansible_collections.matrixon.ops.plugins.module_utils._http import (
+    MAX_BODY,
+    HttpClient,
+    Response,
+    parse_url,
+    tls_context,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     DNS,
     PARSE,
@@ -291,3 +298,25 @@ MATRIX_ERRORS = {
 @pytest.mark.parametrize(("body", "words"), MATRIX_ERRORS.values(), ids=list(MATRIX_ERRORS))
 def test_matrix_error_is_told_from(body: bytes, words: str) -> None:
     assert response(body, status=403).matrix_error() == words
+
+
+def test_trust_is_that_of_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    # From 3.13 on a context begins with this flag.
+    made = ssl.create_default_context()
+    made.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    monkeypatch.setattr(ssl, "create_default_context", lambda cafile: made)
+    context = tls_context.__wrapped__(None, True)
+    assert context is made and context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+    assert not context.verify_flags & ssl.VerifyFlags.VERIFY_X509_STRICT
+
+
+def test_addresses_come_from_who_is_asked_for_them(monkeypatch: pytest.MonkeyPatch, serve) -> None:
+    server = serve(servers.web(lambda _request: servers.http_answer({"a": 1})))
+
+    def resolve(host: str, port: int, deadline: Deadline) -> list[_net.Address]:
+        assert (host, port) == ("matrix.test", 80) and deadline.remaining() > 0
+        return [_net.Address(socket.AF_INET, ("127.0.0.1", server.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: pytest.fail("the system was asked"))
+    answer = HttpClient(resolve=resolve).request("GET", "http://matrix.test/x", Deadline(5))
+    assert answer.json() == {"a": 1}

@@ -185,6 +185,32 @@ def test_each_address_is_a_target(check: Any, good: servers.Server, monkeypatch:
     assert bad(outcome) == {("it at 127.0.0.9", "certificate_connection"): ("critical", "refused")}
 
 
+def test_file_is_not_held_against_an_address_out_of_reach(
+    check: Any, serve: Any, authority: trustme.CA, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, tls = authority.issue_cert("m.test"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.configure_cert(tls)
+    server = serve(servers.silent, tls)
+    (tmp_path / "it.pem").write_bytes(made.cert_chain_pems[0].bytes())
+    file = {"path": str(tmp_path / "it.pem"), "name": "file", "endpoint": "it"}
+
+    def out_of_reach(endpoint: Any, address: Any, target: str, tools: Any, deadline: Any, spare: bool) -> Any:
+        if not spare:
+            return look(endpoint, address, target, tools, deadline, spare)
+        finding = targets.skipped("certificate_connection", targets.NO_IPV6)
+        return [targets.Seen(endpoint.label, target, targets.results([finding], target, deadline))]
+
+    def resolve(host: str, port: int, **_options: Any) -> Any:
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port)), (socket.AF_INET6, 1, 6, "", ("::1", port, 0, 0))]
+
+    look = targets.look_at_address
+    monkeypatch.setattr(targets, "look_at_address", out_of_reach)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    outcome = check(endpoints=[{"host": "m.test", "port": server.port, "name": "it"}], files=[file])
+    assert bad(outcome) == {}
+    assert verdicts(outcome, "file")["certificate_served"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("families", "status"), [((socket.AF_INET, socket.AF_INET6), "skipped"), ((socket.AF_INET6,), "critical")]
 )
