@@ -81,9 +81,7 @@ def test_a_complaint_names_the_real_path_and_no_secret(tmp_path):
     shouts = "import sys; sys.exit(open(sys.argv[1]).read() + ' in ' + sys.argv[1])"
     entries = [entry(), entry("secrets.yaml", b"database:\n  password: hunter2hunter2\n", secret=True)]
     with pytest.raises(Refused) as caught:
-        _configuration.check(
-            str(tmp_path), entries, [[sys.executable, "-c", shouts, "{root}/secrets.yaml"]], ME
-        )
+        _configuration.check(str(tmp_path), entries, [[sys.executable, "-c", shouts, "{root}/secrets.yaml"]], ME)
     message = str(caught.value)
     assert "hunter2" not in message and f"in {tmp_path}/secrets.yaml" in message
     assert "matrixon-check" not in message
