@@ -17,7 +17,7 @@ import urllib.parse
 from dataclasses import dataclass, replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _net
-from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
+from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient, Response
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     DNS,
     MISSING_TOOL,
@@ -31,6 +31,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
 DEFAULT_PORT = 8448
 MAX_WELL_KNOWN = 51200
 MAX_REDIRECTS = 5
+# How long other servers keep what well-known says: without a word of its own, and at most.
+DEFAULT_CACHE, LONGEST_CACHE = 24 * 3600, 48 * 3600
 SERVICES = ("_matrix-fed._tcp", "_matrix._tcp")
 
 
@@ -50,7 +52,8 @@ class Delegation:
     ``certificate_name``. ``host_header`` has a port only where one was named.
     ``steps`` tell how it was found; ``trouble`` is a failure that other servers
     pass over in silence. ``others`` are more places, where there are several SRV
-    records.
+    records. ``kept`` is for how many seconds others may go on with this well-known
+    after it changed; None without one, or where that cannot be told.
     """
 
     host: str
@@ -60,6 +63,7 @@ class Delegation:
     steps: tuple[str, ...]
     trouble: ProbeFailure | None = None
     others: tuple[tuple[str, int], ...] = ()
+    kept: int | None = None
 
     def __str__(self) -> str:
         return _net.join_host_port(self.host, self.port)
@@ -93,7 +97,7 @@ def discover(server_name: str, http: HttpClient, look_up: LookUpSrv, deadline: D
     if port is not None or is_address(host):
         return Delegation(host, port or DEFAULT_PORT, host, server_name, ("the server name itself says where",))
     # A web server that is silent must leave time for what comes after it.
-    target, trouble = _well_known(host, http, deadline.within(deadline.remaining() / 3))
+    target, kept, trouble = _well_known(host, http, deadline.within(deadline.remaining() / 3))
     if trouble is not None:
         return _despite(trouble, host, look_up, deadline)
     if target is None:
@@ -104,8 +108,8 @@ def discover(server_name: str, http: HttpClient, look_up: LookUpSrv, deadline: D
         raise ProbeFailure(PARSE, f"well-known of {host} names {target!r}: {error}") from error
     steps = (f"well-known says {target}",)
     if to_port is not None or is_address(to_host):
-        return Delegation(to_host, to_port or DEFAULT_PORT, to_host, target, steps)
-    return _by_srv(to_host, look_up, deadline, steps)
+        return Delegation(to_host, to_port or DEFAULT_PORT, to_host, target, steps, kept=kept)
+    return replace(_by_srv(to_host, look_up, deadline, steps), kept=kept)
 
 
 def _despite(trouble: ProbeFailure, host: str, look_up: LookUpSrv, deadline: Deadline) -> Delegation:
@@ -128,8 +132,8 @@ def _by_srv(host: str, look_up: LookUpSrv, deadline: Deadline, steps: tuple[str,
     return Delegation(host, DEFAULT_PORT, host, host, (*steps, "no SRV record", "default port"))
 
 
-def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | None, ProbeFailure | None]:
-    """Return what m.server says, and the failure where it could not be read."""
+def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | None, int | None, ProbeFailure | None]:
+    """Return what m.server says, for how long others keep it, and the failure where it could not be read."""
     url = f"https://{host}/.well-known/matrix/server"
     try:
         for _hop in range(MAX_REDIRECTS):
@@ -138,17 +142,28 @@ def _well_known(host: str, http: HttpClient, deadline: Deadline) -> tuple[str | 
                 break
             url = urllib.parse.urljoin(url, response.location or "")
         if response.status == 404:
-            return None, None
+            return None, None, None
         if response.status != 200:
-            return None, ProbeFailure(REFUSED, f"{url} answered {response.status}")
+            return None, None, ProbeFailure(REFUSED, f"{url} answered {response.status}")
         target = json.loads(response.body)["m.server"]
         if not isinstance(target, str):
             raise TypeError
-        return target, None
+        return target, kept_for(response), None
     except (ValueError, KeyError, TypeError):
-        return None, ProbeFailure(PARSE, f"{url} is not JSON with an m.server in it: {response.excerpt()}")
+        return None, None, ProbeFailure(PARSE, f"{url} is not JSON with an m.server in it: {response.excerpt()}")
     except ProbeFailure as failure:
-        return None, failure
+        return None, None, failure
+
+
+def kept_for(response: Response) -> int | None:
+    """Return for how many seconds other servers keep a well-known file; None where only its clock could tell."""
+    words = [word.strip().lower() for word in (response.cache_control or "").split(",")]
+    if "no-store" in words or "no-cache" in words:
+        return 0
+    age = next((word[len("max-age=") :].strip('"') for word in words if word.startswith("max-age=")), "")
+    if age.isdigit():
+        return min(int(age), LONGEST_CACHE)
+    return None if response.expires else DEFAULT_CACHE
 
 
 def look_up_srv(name: str, deadline: Deadline, resolver: t.Any = None) -> Srv | None:

@@ -77,6 +77,8 @@ class Response:
     elapsed_ms: float
     address: str
     location: str | None = None
+    cache_control: str | None = None
+    expires: str | None = None
 
     def json(self) -> t.Any:
         """Return the body as JSON, or fail saying what it was instead."""
@@ -162,6 +164,8 @@ class HttpClient:
             elapsed_ms=(deadline.elapsed() - started) * 1000,
             address=str(address or target.authority),
             location=response.headers.get("Location"),
+            cache_control=response.headers.get("Cache-Control"),
+            expires=response.headers.get("Expires"),
         )
 
     def endpoint(self, host: str, port: int) -> tuple[str, int]:

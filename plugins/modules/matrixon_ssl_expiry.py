@@ -137,6 +137,7 @@ options:
       - Matrix server names, the part of a user id behind the colon. Each is followed through its well-known file and
         SRV records, and each address of where it leads is looked at as an endpoint.
       - What other homeservers pass over, such as a well-known file that is not JSON, is a V(warning).
+      - The check C(certificate_delegation) tells for how long others keep a well-known file after it changed.
     type: list
     elements: str
     default: []

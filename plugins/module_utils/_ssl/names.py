@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils._delegation import Delegation, split_server_name
+from ansible_collections.matrixon.ops.plugins.module_utils._human import span
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, WARNING
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import Endpoint, Finding
 
@@ -61,4 +62,6 @@ def delegation(server_name: str, found: Delegation) -> Finding:
     if found.trouble:
         message = f"it leads to {found} only because its well-known could not be read: {found.trouble}"
         return Finding(DELEGATION, WARNING, message, error_kind=found.trouble.kind)
-    return Finding(DELEGATION, OK, f"it leads to {found}, with a certificate for {found.certificate_name} ({path})")
+    kept = "" if found.kept is None else f"; when it changes, others keep that for up to {span(found.kept)}"
+    text = f"it leads to {found}, with a certificate for {found.certificate_name} ({path}){kept}"
+    return Finding(DELEGATION, OK, text)

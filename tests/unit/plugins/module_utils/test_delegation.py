@@ -131,6 +131,29 @@ def test_steps_tell_the_way() -> None:
     assert find("example.test", NONE).steps == ("no well-known file", "no SRV record", "default port")
 
 
+CACHES: dict[str, tuple[dict[str, str], int | None]] = {
+    "nothing": ({}, 24 * 3600),
+    "an age": ({"cache_control": "public, Max-Age=600"}, 600),
+    "an age in quotes": ({"cache_control": 'max-age="600"'}, 600),
+    "a year": ({"cache_control": "max-age=31536000"}, 48 * 3600),
+    "no age": ({"cache_control": "max-age=soon"}, 24 * 3600),
+    "not to keep it": ({"cache_control": "no-store, max-age=600"}, 0),
+    "a date alone": ({"expires": "Thu, 01 Dec 2026 16:00:00 GMT"}, None),
+    "a date and an age": ({"expires": "Thu, 01 Dec 2026 16:00:00 GMT", "cache_control": "max-age=60"}, 60),
+}
+
+
+@pytest.mark.parametrize(("headers", "seconds"), CACHES.values(), ids=list(CACHES))
+def test_well_known_is_kept_by_others(headers: dict[str, str], seconds: int | None) -> None:
+    response = Response("https://example.test", 200, "application/json", b"{}", 1.0, "127.0.0.1:443", **headers)
+    assert _delegation.kept_for(response) == seconds
+
+
+def test_only_a_well_known_that_delegates_is_kept() -> None:
+    assert find("example.test", says("m.test")).kept == find("example.test", says("m.test:443")).kept == 24 * 3600
+    assert find("example.test", NONE).kept is None
+
+
 def test_other_records_are_told() -> None:
     others = (("n2.test", 8449), ("n3.test", 8450))
     assert find("example.test", NONE, {FED + "example.test": Srv("n1.test", 8449, others)}).others == others

@@ -71,3 +71,8 @@ def test_every_record_of_srv_is_a_place() -> None:
     assert (near.label, far.label) == ("m.test (node.test:443)", "m.test (far.test:8448)")
     assert (far.host, far.port, far.names) == ("far.test", 8448, ("m.test",))
     assert far.why is not None and "far.test is not asked for" in far.why
+
+
+def test_time_that_others_keep_a_well_known_is_told() -> None:
+    finding = names.delegation("m.test", dataclasses.replace(CASES["well-known"][0], kept=7200))
+    assert finding.message.endswith("; when it changes, others keep that for up to 2\N{NO-BREAK SPACE}h")
