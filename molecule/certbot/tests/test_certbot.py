@@ -64,10 +64,10 @@ def until(condition: t.Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def play(**variables: object) -> tuple[int, str]:
-    """Run the playbook as an operator would, with some variables otherwise; return what it said in one line."""
+def play(name: str = "certificates", **variables: object) -> tuple[int, str]:
+    """Run a playbook as an operator would, with some variables otherwise; return what it said in one line."""
     inventory = pathlib.Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
-    command = ["ansible-playbook", "-i", str(inventory), "playbooks/certificates.yml", "-e", json.dumps(variables)]
+    command = ["ansible-playbook", "-i", str(inventory), f"playbooks/{name}.yml", "-e", json.dumps(variables)]
     environment = {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
@@ -111,6 +111,29 @@ def test_the_timer_renews_what_is_due_and_haproxy_shows_it_without_a_restart(hos
         host.check_output(f"sed -i '/^renew_before_expiry/d' {LINEAGE}")
     assert until(lambda: serial() != before, 10)
     assert (serial(), process(host)) == (in_place(host), running)
+
+
+def test_a_timer_that_was_stopped_is_told_before_anything_expires(
+    host: t.Any, roots: str, tmp_path: pathlib.Path
+) -> None:
+    host.check_output("sh -c %s", f"printf %s '{roots}' > /run/roots.pem")
+    options = {"ssl_expiry_ca_file": "/run/roots.pem", "ssl_expiry_outside_enabled": False}
+
+    def renewal() -> tuple[int, dict[str, t.Any]]:
+        code, output = play("ssl_expiry", matrixon_report_dir=str(tmp_path), ssl_expiry_warning_days=20, **options)
+        document = json.loads(next(tmp_path.glob("ssl_expiry-*.json")).read_text())
+        found = {check["name"]: check for entry in document["hosts"] for check in entry["checks"]}
+        assert found["certificate_served"]["status"] == "ok", output
+        return code, found["certificate_renewal"]
+
+    code, told = renewal()
+    assert (code, told["status"]) == (0, "ok"), told
+    host.check_output("systemctl stop certbot.timer")
+    try:
+        code, told = renewal()
+    finally:
+        host.check_output("systemctl start certbot.timer")
+    assert code != 0 and told["status"] == "critical" and "certbot.timer" in told["message"], told
 
 
 def test_a_forced_renewal_is_shown_too(host: t.Any, serial: t.Any) -> None:
