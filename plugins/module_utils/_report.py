@@ -37,6 +37,16 @@ FAILING = {
     "critical": (CRITICAL,),
 }
 
+# The options of every module that observes; the documentation fragment _observer describes them.
+OBSERVER: dict[str, t.Any] = {
+    "target": {"type": "str"},
+    "deployment": {"type": "str", "required": True},
+    "profile": {"type": "str", "required": True},
+    "fail_on": {"type": "str", "choices": list(FAILING), "default": "never"},
+    "unknown_as": {"type": "str", "choices": [UNKNOWN, WARNING, CRITICAL], "default": UNKNOWN},
+    "detail": {"type": "str", "choices": ["problems", "full"], "default": "problems"},
+}
+
 ERROR_KINDS = ("refused", "timeout", "auth", "dns", "tls", "parse", "missing_tool", "internal")
 
 # What a server says about itself is shown and never believed: such a check

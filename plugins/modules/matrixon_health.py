@@ -28,6 +28,7 @@ author:
   - the matrixon.ops authors (@matrixon-ops)
 extends_documentation_fragment:
   - matrixon.ops._attributes
+  - matrixon.ops._observer
 attributes:
   check_mode:
     support: full
@@ -40,20 +41,6 @@ attributes:
   idempotent:
     support: full
 options:
-  target:
-    description:
-      - How the report calls this host. Defaults to the host's own name.
-    type: str
-  deployment:
-    description:
-      - Name of the deployment that the host belongs to.
-    type: str
-    required: true
-  profile:
-    description:
-      - Name of the homeserver profile, for the report.
-    type: str
-    required: true
   checks:
     description:
       - Names of the checks to run. Left out, every check of the given scopes runs.
@@ -90,25 +77,6 @@ options:
       - Seconds between two attempts.
     type: float
     default: 1
-  fail_on:
-    description:
-      - From which overall status on the task fails. It returns the whole report then, too.
-      - V(unknown) also fails on V(critical), and V(warning) on both.
-    type: str
-    choices: [never, warning, unknown, critical]
-    default: never
-  unknown_as:
-    description:
-      - How heavy V(unknown) checks weigh in the overall status. They never weigh as ok.
-    type: str
-    choices: [unknown, warning, critical]
-    default: unknown
-  detail:
-    description:
-      - With V(problems), checks that are ok come without their message and thresholds, which keeps results small.
-    type: str
-    choices: [problems, full]
-    default: problems
   baseline:
     description:
       - An earlier report of the same host. Rates and differences, such as the time until a disk is full,
@@ -670,15 +638,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.run import (
     check_health,
     read_secrets,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, FAILING, UNKNOWN, WARNING, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
 
 def argument_spec():
     """Return the options; each scope brings its own."""
     spec = dict(
-        target=dict(type="str"),
-        deployment=dict(type="str", required=True),
-        profile=dict(type="str", required=True),
+        OBSERVER,
         checks=dict(type="list", elements="str"),
         skip_checks=dict(type="dict", default={}),
         thresholds=dict(type="dict", default={}),
@@ -686,9 +652,6 @@ def argument_spec():
         timeout=dict(type="float", default=5),
         retries=dict(type="int", default=0),
         retry_delay=dict(type="float", default=1),
-        fail_on=dict(type="str", choices=list(FAILING), default="never"),
-        unknown_as=dict(type="str", choices=[UNKNOWN, WARNING, CRITICAL], default=UNKNOWN),
-        detail=dict(type="str", choices=["problems", "full"], default="problems"),
         baseline=dict(type="dict"),
         connect_to=dict(type="dict", default={}),
         ca_file=dict(type="path"),

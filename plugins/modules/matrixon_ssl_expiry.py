@@ -32,6 +32,7 @@ author:
   - the matrixon.ops authors (@matrixon-ops)
 extends_documentation_fragment:
   - matrixon.ops._attributes
+  - matrixon.ops._observer
 attributes:
   check_mode:
     support: full
@@ -44,20 +45,6 @@ attributes:
   idempotent:
     support: full
 options:
-  target:
-    description:
-      - How the report calls this host, from which was looked. Defaults to the host's own name.
-    type: str
-  deployment:
-    description:
-      - Name of the deployment, for the report.
-    type: str
-    required: true
-  profile:
-    description:
-      - Name of the homeserver profile, for the report.
-    type: str
-    required: true
   endpoints:
     description:
       - Endpoints whose certificates are judged. Each address of an endpoint is looked at by itself.
@@ -219,26 +206,6 @@ options:
       - Seconds after which the module returns, whatever still hangs.
     type: float
     default: 60
-  fail_on:
-    description:
-      - From which overall status on the task fails. It returns the whole report then, too.
-      - V(unknown) also fails on V(critical), and V(warning) on both.
-    type: str
-    choices: [never, warning, unknown, critical]
-    default: never
-  unknown_as:
-    description:
-      - How heavy V(unknown) checks weigh in the overall status. They never weigh as ok.
-    type: str
-    choices: [unknown, warning, critical]
-    default: unknown
-  detail:
-    description:
-      - With V(problems), checks that are ok come without their message and thresholds, and certificates that are ok in
-        short, which keeps results small.
-    type: str
-    choices: [problems, full]
-    default: problems
   connect_to:
     description:
       - Where to connect in the stead of an address, as V(host:port) to V(host:port).
@@ -364,7 +331,7 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, FAILING, UNKNOWN, WARNING, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.certificate import HAS_CRYPTOGRAPHY
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import LIMITS_SPEC, TARGETS_SPEC, OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.run import check_certificates
@@ -373,9 +340,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.run import check
 def argument_spec():
     """Return the options."""
     return dict(
-        target=dict(type="str"),
-        deployment=dict(type="str", required=True),
-        profile=dict(type="str", required=True),
+        OBSERVER,
         min_protocol=dict(type="str", choices=["TLSv1.2", "TLSv1.3"]),
         ocsp=dict(type="bool", default=False),
         checks=dict(type="list", elements="str"),
@@ -383,9 +348,6 @@ def argument_spec():
         threads=dict(type="int", default=32),
         timeout=dict(type="float", default=5),
         deadline=dict(type="float", default=60),
-        fail_on=dict(type="str", choices=list(FAILING), default="never"),
-        unknown_as=dict(type="str", choices=[UNKNOWN, WARNING, CRITICAL], default=UNKNOWN),
-        detail=dict(type="str", choices=["problems", "full"], default="problems"),
         connect_to=dict(type="dict", default={}),
         resolvers=dict(type="list", elements="str", default=[]),
         ca_file=dict(type="path"),
