@@ -310,6 +310,19 @@ def test_name_is_asked_for_in_the_handshake(farm: Farm, pki: Pki, names: Names, 
     assert_said(answer.of(f"shared.matrix.test (shared-target.matrix.test:{port}) at {LOOPBACK}"), {})
 
 
+def test_for_how_long_others_keep_a_well_known(farm: Farm, pki: Pki, names: Names, town: Town, ca_file: str) -> None:
+    town.web.answers["port.matrix.test"] = says("fed2.matrix.test:4443", "Cache-Control: max-age=7200\r\n")
+    answer = ask(
+        server_names=["port.matrix.test", "explicit.matrix.test:4445"],
+        connect_to=town.connect_to,
+        resolvers=[names.address],
+        ca_file=ca_file,
+    )
+    kept = "when it changes, others keep that for up to 2\N{NO-BREAK SPACE}h"
+    assert answer.of("port.matrix.test")["certificate_delegation"]["message"].endswith(f"; {kept}")
+    assert kept not in answer.of("explicit.matrix.test:4445")["certificate_delegation"]["message"]
+
+
 def test_every_place_of_the_srv_records(farm: Farm, pki: Pki, names: Names, ca_file: str) -> None:
     """Others connect to the second one when the first is down: its certificate must be as good."""
     good, target = pki.issuing.issue("places.matrix.test"), pki.issuing.issue("second.matrix.test")

@@ -107,6 +107,27 @@ def test_postgresql(pki: Pki, ca_file: str, base: pathlib.Path, major: int) -> N
     assert answer.of("direct")["certificate_connection"]["status"] == "critical"
 
 
+def test_intermediate_that_only_this_host_knows(endpoints: Endpoints, pki: Pki, tmp_path: pathlib.Path) -> None:
+    """It does for us, and for nobody else."""
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(pem(pki.root.certificate, pki.issuing.certificate))
+    answer = ask(endpoints=[endpoints["missing_intermediate"], endpoints["good"]], ca_file=str(anchors))
+    unsent = (
+        "the intermediate 'CN=Farm Issuing CA' is not sent: this host knows it already, and a client that does not "
+        "refuses the certificate; serve the full chain"
+    )
+    assert_said(answer.of("missing_intermediate"), {"certificate_chain": ("warning", None, unsent)})
+    assert_said(answer.of("good"), {})
+
+
+def test_anchor_that_is_no_root(endpoints: Endpoints, pki: Pki, tmp_path: pathlib.Path) -> None:
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(pem(pki.issuing.certificate))
+    answer = ask(endpoints=[endpoints["good"]], ca_file=str(anchors))
+    no_root = "it leads to 'CN=Farm Issuing CA', which is trusted here but is no root; give its issuer too"
+    assert_said(answer.of("good"), {"certificate_trust": ("critical", None, no_root)})
+
+
 @pytest.mark.parametrize(
     ("floor", "takes"), [("TLSv1.2", {"old": "TLSv1.1"}), ("TLSv1.3", {"old": "TLSv1.2", "usual": "TLSv1.2"})]
 )

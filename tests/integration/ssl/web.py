@@ -18,12 +18,12 @@ def _send(sock: ssl.SSLSocket, status: int, body: bytes = b"", more: str = "") -
     sock.sendall(HEAD.format(status=status, more=more).encode() + body)
 
 
-def says(target: t.Any) -> Answer:
-    return text(json.dumps({"m.server": target}).encode())
+def says(target: t.Any, headers: str = "") -> Answer:
+    return text(json.dumps({"m.server": target}).encode(), headers)
 
 
-def text(body: bytes) -> Answer:
-    return lambda sock: _send(sock, 200, body)
+def text(body: bytes, headers: str = "") -> Answer:
+    return lambda sock: _send(sock, 200, body, headers)
 
 
 def missing(sock: ssl.SSLSocket) -> None:
