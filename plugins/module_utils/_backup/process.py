@@ -51,6 +51,8 @@ GRACE = 5.0
 PARTNER = 2.0
 # The last part of what a tool said that is kept, in bytes.
 MAX_WORDS = 64 * 1024
+# A script for sh: what it was started by, and what it is to become.
+ONLY_WITH_PARENT = '[ "$PPID" = "$1" ] || exit 143; shift; exec "$@"'
 NICENESS = 10
 # Room in a pipe between two stages. Linux gives 64 KB; with this, unpacking takes a third less of the processor.
 PIPE_BYTES = 256 * 1024
@@ -439,6 +441,8 @@ class Runner:
         prefix = []
         if shutil.which("setpriv"):
             prefix += ["setpriv", "--pdeathsig", end_with, "--"]
+            # Were this process gone before that was asked for, nobody would ever send the signal.
+            prefix += ["sh", "-c", ONLY_WITH_PARENT, "sh", str(os.getpid())]
         if self.gentle:
             prefix += [*_words("nice", "-n", str(NICENESS)), *_words("ionice", "-c", "3")]
         return prefix

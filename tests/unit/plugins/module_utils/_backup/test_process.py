@@ -55,6 +55,14 @@ def test_what_a_tool_says_is_returned() -> None:
     assert (done.code, done.out, done.err) == (3, "in \udcff", "err\n")
 
 
+def test_nothing_begins_whose_starter_is_gone_before_it_would_be_told(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.os, "getpid", lambda: 1)
+    RUN.run(["touch", str(tmp_path / "made")], Deadline(5), accept=(143,))
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_code_that_was_not_accepted_is_a_failure_in_the_tools_own_words() -> None:
     script = "echo first >&2; echo 'thing: error: no such thing' >&2; echo last >&2; exit 2"
     with pytest.raises(BackupError) as caught:
