@@ -463,7 +463,7 @@ def show(lines: list[dict[str, t.Any]]) -> None:
         if goal == 1.05 and line["ratio"] > goal and line["figure"] - line["other_figure"] <= 1.0:
             words = "goal 1.05 or 1 s met"
         rounds = " ".join(f"{value:.3f}" for value in line["rounds"])
-        print(f"{line['name']:34} {figures} {line['ratio']:7.3f}   {words:22} rounds {rounds}")
+        print(f"{line['name']:34} {figures} {line['ratio']:7.3f}   {words:22} rounds {rounds}", flush=True)
 
 
 def machine() -> dict[str, t.Any]:
