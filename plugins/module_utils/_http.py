@@ -193,7 +193,7 @@ class HttpClient:
 def tls_context(ca_file: str | None, validate_certs: bool) -> ssl.SSLContext:
     """Return one context per trust setting: loading the anchors is the slow part."""
     context = ssl.create_default_context(cafile=ca_file)
-    # On from Python 3.13 on, and no other client asks for it: verdicts must not differ from host to host.
+    # On by itself from Python 3.13 on: verdicts must not differ with the Python of a host.
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     if not validate_certs:
         context.check_hostname = False

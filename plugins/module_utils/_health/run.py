@@ -11,7 +11,6 @@ import dataclasses
 import datetime
 import difflib
 import math
-import ssl
 import time
 import typing as t
 
@@ -34,7 +33,11 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Plan,
     Skip,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import endpoint_errors, seconds_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
+    endpoint_errors,
+    seconds_errors,
+    trust_errors,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
@@ -190,7 +193,8 @@ def _errors(options: Options) -> t.Iterator[str]:
         yield from endpoint_errors("connect_to", source)
         yield from endpoint_errors(f"connect_to.{source}", str(other))
     for scope in TRUST_FILES:
-        yield from _trust_errors(options if scope is None else options[scope] or {}, f"{scope}." if scope else "")
+        given = options if scope is None else options[scope] or {}
+        yield from trust_errors(f"{scope}.ca_file" if scope else "ca_file", given.get("ca_file"))
     for name, scope in SCOPES.items():
         if options[name] is not None:
             yield from scope.validate(options[name])
@@ -250,18 +254,6 @@ def _limits(name: str, given: dict[str, t.Any]) -> Limits:
 
 def _thresholds(given: dict[str, t.Any]) -> dict[str, Limits]:
     return {name: _limits(name, levels) for name, levels in given.items()}
-
-
-def _trust_errors(options: Options, prefix: str) -> t.Iterator[str]:
-    path = options.get("ca_file")
-    if not path:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:
-        yield f"{prefix}ca_file: {path} holds no PEM certificate that can be read; give a file with the authorities"
-    except OSError as error:
-        yield f"{prefix}ca_file: {path} cannot be read: {error.strerror}; give a file with the authorities"
 
 
 def _baseline(document: dict[str, t.Any] | None) -> Baseline | None:

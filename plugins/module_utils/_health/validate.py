@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import ssl
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
@@ -48,3 +49,15 @@ def duplicate_errors(option: str, names: t.Sequence[str]) -> t.Iterator[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         yield f"{option}: {', '.join(twice)} stands there twice; give each its own name"
+
+
+def trust_errors(where: str, path: str | None) -> t.Iterator[str]:
+    """Yield what is wrong with a file of authorities to trust."""
+    if not path:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        yield f"{where}: {path} holds no PEM certificate that can be read; give a file with the authorities"
+    except OSError as error:
+        yield f"{where}: {path} cannot be read: {error.strerror}; give a file with the authorities"

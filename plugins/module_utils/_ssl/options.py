@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import ssl
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _net
@@ -20,6 +19,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.validate impo
     endpoint_errors,
     port_errors,
     seconds_errors,
+    trust_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import CHECKS, Endpoint, File, Renewal
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.resolver import parse_server
@@ -152,7 +152,7 @@ def errors(options: Options) -> t.Iterator[str]:
         yield f"threads: {options['threads']} cannot be; give a number from 1 to {MOST_THREADS}"
     yield from limit_errors(options)
     yield from _check_errors(options)
-    yield from _trust_errors(options["ca_file"])
+    yield from trust_errors("ca_file", options["ca_file"])
     for source, other in options["connect_to"].items():
         yield from endpoint_errors("connect_to", source)
         yield from endpoint_errors(f"connect_to.{source}", str(other))
@@ -197,17 +197,6 @@ def _check_errors(options: Options) -> t.Iterator[str]:
 def _known(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
-
-
-def _trust_errors(path: str | None) -> t.Iterator[str]:
-    if not path:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:
-        yield f"ca_file: {path} holds no PEM certificate that can be read; give a file with the authorities"
-    except OSError as error:
-        yield f"ca_file: {path} cannot be read: {error.strerror}; give a file with the authorities"
 
 
 def _endpoint_errors(given: Options, where: str) -> t.Iterator[str]:

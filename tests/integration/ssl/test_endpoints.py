@@ -24,12 +24,6 @@ pytestmark = pytest.mark.integration
 Endpoints = dict[str, dict[str, t.Any]]
 
 
-def _has_ipv6() -> bool:
-    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
-        return True
-    return False
-
-
 @pytest.fixture(scope="module")
 def said(endpoints: Endpoints, ca_file: str, names: Names) -> Answer:
     return ask(endpoints=list(endpoints.values()), ca_file=ca_file, resolvers=[names.address])
@@ -68,7 +62,6 @@ def test_each_address_is_looked_at_by_itself(farm: Farm, pki: Pki, names: Names,
     )
 
 
-@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 on loopback")
 def test_ipv6_is_an_address_like_any_other(farm: Farm, pki: Pki, names: Names, ca_file: str) -> None:
     port = farm.serve(tls(context(farm.file(pki.issuing.issue("six.farm.test", "::1")))), "::1")
     names.addresses["six.farm.test"] = ["::1"]
