@@ -8,13 +8,16 @@ from __future__ import annotations
 import typing as t
 
 
-def process_facts(processes: list[dict[str, t.Any]], facts: dict[str, t.Any], pool: int = 10) -> list[dict[str, t.Any]]:
-    """Return every process with all its keys.
+def process_facts(
+    processes: list[dict[str, t.Any]], facts: dict[str, t.Any], pool: int = 10, region: str = ""
+) -> list[dict[str, t.Any]]:
+    """Return every process with all its keys, or with a region only those of that region and of none.
 
     Fills in and judges nothing: two mains or a port twice come through, so that
     the preflight can name all that is wrong at once.
     """
-    return [_filled(process, facts, pool) for process in processes]
+    wanted = [process for process in processes if not region or (process.get("region") or region) == region]
+    return [_filled(process, facts, pool) for process in wanted]
 
 
 def _filled(process: dict[str, t.Any], facts: dict[str, t.Any], pool: int) -> dict[str, t.Any]:
@@ -28,6 +31,7 @@ def _filled(process: dict[str, t.Any], facts: dict[str, t.Any], pool: int) -> di
         "name": name,
         "kind": "main" if main else "worker",
         "host": process["host"],
+        "region": process.get("region") or "",
         "address": address,
         "port": port,
         "metrics_port": process.get("metrics_port") or (ports["metrics"] if main else 0),

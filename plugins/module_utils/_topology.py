@@ -48,6 +48,15 @@ class Fleet(t.NamedTuple):
     facts: dict[str, t.Any]
     required_groups: list[str]
 
+    @property
+    def regions(self) -> list[str]:
+        """Return the regions that the processes name; one without a name where there are none."""
+        return sorted({str(process.get("region") or "") for process in self.processes})
+
+    def of_region(self, region: str) -> list[dict[str, t.Any]]:
+        """Return the processes of a region."""
+        return [process for process in self.processes if (process.get("region") or "") == region]
+
     def hosts(self, group: str) -> list[str]:
         """Return the hosts of a group, also those outside the limit of the run."""
         return self.groups.get(group) or []
@@ -133,28 +142,8 @@ def _processes(fleet: Fleet) -> t.Iterator[Problem]:
                 f"{{name: main, host: {fleet.hosts('homeserver')[0]}}}"
             )
         return
-    mains = [_name(process) for process in fleet.processes if process.get("kind") == "main"]
-    if fleet.facts.get("topology", {}).get("several_mains"):
-        hosts = [process.get("host") for process in fleet.processes if process.get("kind") == "main"]
-        for host, count in collections.Counter(hosts).items():
-            if count > 1:
-                yield Problem(
-                    f"matrixon_processes: {count} main processes are to run on {host}, and a host has one unit for "
-                    "them; put each on a host of its own"
-                )
-    elif len(mains) > 1:
-        yield Problem(
-            f"matrixon_processes: {_listed(mains)} are main processes, and two on one database destroy it; "
-            "keep one and make workers of the others"
-        )
-    if not mains and fleet.facts:
-        yield Problem(
-            "matrixon_processes: there is no main process; give one kind: main, or the name "
-            f"{fleet.facts['topology']['main']}"
-        )
-    for name, count in collections.Counter(map(_name, fleet.processes)).items():
-        if count > 1:
-            yield Problem(f"matrixon_processes: {count} processes are called {name}; give each its own name")
+    for region in fleet.regions:
+        yield from _mains(fleet, region)
     everybody = {host for hosts in fleet.groups.values() for host in hosts}
     for process in fleet.processes:
         host = process.get("host")
@@ -177,6 +166,71 @@ def _processes(fleet: Fleet) -> t.Iterator[Problem]:
                 "is in group homeserver and matrixon_processes has no process for it; nothing will run there",
                 (host,),
                 warning=True,
+            )
+
+
+def _mains(fleet: Fleet, region: str) -> t.Iterator[Problem]:
+    """See that a region has one main process, and one process of each name."""
+    processes = fleet.of_region(region)
+    where = f" in region {region}" if region else ""
+    mains = [_name(process) for process in processes if process.get("kind") == "main"]
+    if fleet.facts.get("topology", {}).get("several_mains"):
+        hosts = [process.get("host") for process in processes if process.get("kind") == "main"]
+        for host, count in collections.Counter(hosts).items():
+            if count > 1:
+                yield Problem(
+                    f"matrixon_processes: {count} main processes are to run on {host}, and a host has one unit for "
+                    "them; put each on a host of its own"
+                )
+    elif len(mains) > 1:
+        yield Problem(
+            f"matrixon_processes: {_listed(mains)} are main processes{where}, and two on one database destroy it; "
+            "keep one and make workers of the others"
+        )
+    if not mains and fleet.facts:
+        yield Problem(
+            f"matrixon_processes: there is no main process{where}; give one kind: main, or the name "
+            f"{fleet.facts['topology']['main']}"
+        )
+    for name, count in collections.Counter(map(_name, processes)).items():
+        if count > 1:
+            yield Problem(f"matrixon_processes: {count} processes{where} are called {name}; give each its own name")
+
+
+def _regions(fleet: Fleet) -> t.Iterator[Problem]:
+    """Hold the processes and the hosts of a deployment in several places against the inventory's regions."""
+    if fleet.regions in ([], [""]):
+        return
+    for process in fleet.of_region(""):
+        yield Problem(
+            f"matrixon_processes: {_name(process)} on {process.get('host')} has no region, and others have one; "
+            "give every process its own"
+        )
+    for region in filter(None, fleet.regions):
+        members = fleet.hosts(f"region_{region}")
+        if not members:
+            yield Problem(
+                f"matrixon_processes: the region {region} has no host; put the hosts of it into the group "
+                f"region_{region}"
+            )
+            continue
+        for process in fleet.of_region(region):
+            if process.get("host") is not None and process["host"] not in members:
+                yield Problem(
+                    f"matrixon_processes: {_name(process)} is of region {region} and its host {process['host']} is not "
+                    f"in the group region_{region}; correct one of them"
+                )
+    for view in fleet.views:
+        if "region" in view and view["name"] not in fleet.hosts(f"region_{view['region']}"):
+            yield Problem(
+                f"matrixon_region: {view['region'] or 'is missing'}, and the host is not in the group "
+                f"region_{view['region'] or '<name>'}; set it in the group_vars of each region",
+                (view["name"],),
+            )
+        if view.get("active_region") and view["active_region"] not in fleet.regions:
+            yield Problem(
+                f"matrixon_active_region: {view['active_region']} has no process in matrixon_processes; there are "
+                f"{_listed(filter(None, fleet.regions))}"
             )
 
 
@@ -346,7 +400,8 @@ def _reached(fleet: Fleet) -> t.Iterator[Problem]:
         target = str(view.get("database_host") or "")
         addresses = fleet.addresses.get("postgresql") or []
         others = [name for name in fleet.hosts("postgresql") if name not in primaries]
-        if target in others and primaries:
+        passive = view.get("region") and view.get("region") != view.get("active_region")
+        if target in others and primaries and not passive:
             yield Problem(
                 f"matrixon_database_host: {target} is not the primary; it should lead to {_listed(primaries)}",
                 (view["name"],),
@@ -366,6 +421,7 @@ RULES: tuple[t.Callable[[Fleet], t.Iterator[Problem]], ...] = (
     _primaries,
     _standbys,
     _processes,
+    _regions,
     _workers,
     _classes,
     _media,

@@ -389,3 +389,68 @@ def test_a_product_may_have_several_main_processes_on_hosts_of_their_own() -> No
     fleet.processes[1]["port"], fleet.processes[1]["metrics_port"] = 8009, 9091
     (error,) = fleet.judge()["errors"]
     assert "matrixon_processes: 2 main processes are to run on hs1" in error
+
+
+# Two regions
+
+
+@pytest.fixture
+def regions() -> Inventory:
+    """A good fleet in two regions: the second has a main process of its own, which does not run."""
+    fleet = Inventory()
+    fleet.groups["all"] += ["hs3"]
+    fleet.groups["homeserver"] += ["hs3"]
+    fleet.groups["region_two"] = ["hs3", "db2"]
+    fleet.groups["region_one"] = ["lb1", "hs1", "hs2", "db1", "cache1"]
+    for process in fleet.processes:
+        process["region"] = "one"
+    fleet.processes.append({"name": "main", "host": "hs3", "region": "two"})
+    fleet.addresses["homeserver"].append("10.1.0.11")
+    fleet.addresses["postgresql"].append("db2")
+    fleet.views["hs3"] = {**fleet.views["hs2"], "name": "hs3", "database_host": "db2"}
+    for name, view in fleet.views.items():
+        view.update(region="two" if name in fleet.groups["region_two"] else "one", active_region="one")
+    return fleet
+
+
+def test_a_good_fleet_in_two_regions_has_no_problem(regions: Inventory) -> None:
+    assert regions.judge() == {"errors": [], "warnings": []}
+
+
+def test_a_region_has_one_main_process(regions: Inventory) -> None:
+    regions.processes[-1]["name"] = "worker9"
+    regions.processes[-1]["port"] = 8081
+    (error,) = regions.judge()["errors"]
+    assert "there is no main process in region two" in error
+
+
+def test_a_second_main_process_of_a_region_is_named(regions: Inventory) -> None:
+    regions.processes.append({"name": "other", "kind": "main", "host": "hs2", "region": "one"})
+    (error,) = regions.judge()["errors"]
+    assert "main and other are main processes in region one" in error
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda fleet: fleet.processes[-2].pop("region"), "worker2 on hs2 has no region, and others have one"),
+        (lambda fleet: fleet.processes[-2].update(region="two"), "its host hs2 is not in the group region_two"),
+        (lambda fleet: fleet.groups.pop("region_two"), "the region two has no host"),
+        (lambda fleet: fleet.views["db2"].update(region="three"), "matrixon_region: three, and the host is not in the"),
+        (
+            lambda fleet: [view.update(active_region="tow") for view in fleet.views.values()],
+            "matrixon_active_region: tow has no process in matrixon_processes; there are one and two",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_regions_is_named(
+    regions: Inventory, spoil: t.Callable[[Inventory], object], words: str
+) -> None:
+    spoil(regions)
+    assert any(words in error for error in regions.judge()["errors"])
+
+
+def test_a_homeserver_that_serves_must_lead_to_the_primary(regions: Inventory) -> None:
+    regions.views["hs3"]["active_region"] = "two"
+    (warning,) = regions.judge()["warnings"]
+    assert "db2 is not the primary" in warning
