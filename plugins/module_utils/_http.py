@@ -11,6 +11,7 @@ drips one byte a second it never ends. That is why this exists.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import json
@@ -79,6 +80,7 @@ class Response:
     location: str | None = None
     cache_control: str | None = None
     expires: str | None = None
+    retry_after: str | None = None
 
     def json(self) -> t.Any:
         """Return the body as JSON, or fail saying what it was instead."""
@@ -125,6 +127,7 @@ class HttpClient:
         deadline: Deadline,
         *,
         token: str | None = None,
+        headers: t.Mapping[str, str] | None = None,
         body: t.Any = None,
         address: _net.Address | None = None,
         host: str | None = None,
@@ -133,7 +136,8 @@ class HttpClient:
         """Send one request and read its whole answer before the deadline.
 
         ``address`` is connected to, and ``host`` is the Host header, where they
-        are not those of the URL.
+        are not those of the URL. A failure whose facts say ``sent`` came when
+        the server may have done what it was asked.
         """
         target = parse_url(url)
         started = deadline.elapsed()
@@ -142,8 +146,8 @@ class HttpClient:
         if target.scheme == "https":
             context = tls_context(self.ca_file, self.validate_certs)
             sock = _net.start_tls(sock, target.host, context, deadline, peer)
-        with _net.Stream(sock, peer, deadline) as stream:
-            stream.send(_encode(method, target, host or target.authority, token, body))
+        with _net.Stream(sock, peer, deadline) as stream, _marked_as_sent():
+            stream.send(_encode(method, target, host or target.authority, token, headers or {}, body))
             response = http.client.HTTPResponse(t.cast(t.Any, stream), method=method)
             try:
                 response.begin()
@@ -155,7 +159,7 @@ class HttpClient:
             finally:
                 response.close()
         if len(content) > max_body:
-            raise ProbeFailure(PARSE, f"{target}: the answer is larger than {max_body} bytes")
+            raise ProbeFailure(PARSE, f"{target}: the answer is larger than {max_body} bytes", {"sent": True})
         return Response(
             url=str(target),
             status=response.status,
@@ -166,6 +170,7 @@ class HttpClient:
             location=response.headers.get("Location"),
             cache_control=response.headers.get("Cache-Control"),
             expires=response.headers.get("Expires"),
+            retry_after=response.headers.get("Retry-After"),
         )
 
     def endpoint(self, host: str, port: int) -> tuple[str, int]:
@@ -201,7 +206,16 @@ def tls_context(ca_file: str | None, validate_certs: bool) -> ssl.SSLContext:
     return context
 
 
-def _encode(method: str, target: Url, host: str, token: str | None, body: t.Any) -> bytes:
+@contextlib.contextmanager
+def _marked_as_sent() -> t.Iterator[None]:
+    try:
+        yield
+    except ProbeFailure as failure:
+        failure.facts["sent"] = True
+        raise
+
+
+def _encode(method: str, target: Url, host: str, token: str | None, headers: t.Mapping[str, str], body: t.Any) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     lines = [
         f"{method} {target.path or '/'} HTTP/1.1",
@@ -212,6 +226,7 @@ def _encode(method: str, target: Url, host: str, token: str | None, body: t.Any)
     ]
     if token:
         lines.append(f"Authorization: Bearer {token}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if body is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + content

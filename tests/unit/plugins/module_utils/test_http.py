@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import time
+import typing as t
 
 import pytest
 import servers
@@ -320,3 +321,16 @@ def test_addresses_come_from_who_is_asked_for_them(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: pytest.fail("the system was asked"))
     answer = HttpClient(resolve=resolve).request("GET", "http://matrix.test/x", Deadline(5))
     assert answer.json() == {"a": 1}
+
+
+def test_headers_of_the_caller_and_what_the_server_wants_waited_for(serve: t.Any) -> None:
+    server = serve(servers.web(lambda _request: servers.http_answer(status=429, **{"Retry-After": "7"})))
+    answer = fetch(server, headers={"X-Asked": "yes"})
+    assert (answer.status, answer.retry_after, server.requests[0].headers["x-asked"]) == (429, "7", "yes")
+
+
+def test_failure_tells_whether_the_request_may_have_been_read(serve: t.Any, closed_port: int) -> None:
+    assert failure_with(serve(servers.hang_up)).facts == {"sent": True}
+    with pytest.raises(ProbeFailure) as caught:
+        HttpClient().request("GET", f"http://127.0.0.1:{closed_port}/", Deadline(5))
+    assert caught.value.facts == {}
