@@ -11,8 +11,8 @@ short_description: Observe one host of a Matrix deployment and return a verdict 
 version_added: 0.1.0
 description:
   - Runs every check that the given scopes call for, all at once and under one total deadline, and returns one report.
-  - Each of the options O(homeserver), O(federation), O(haproxy), O(postgresql), O(redis), O(system), O(backup)
-    and O(certificates) is a scope. A scope that is given is checked; one that is left out is not.
+  - Each of the options O(homeserver), O(federation), O(haproxy), O(postgresql), O(redis), O(system), O(backup),
+    O(certificates) and O(dns) is a scope. A scope that is given is checked; one that is left out is not.
   - V(critical) means that a bad fact was observed. V(unknown) means that it could not be observed.
     V(skipped) means that there was nothing to look at, and is never V(ok). A run that measured nothing is V(unknown).
   - What the homeserver says of itself is shown as the check C(self_report) and counts neither for nor against it.
@@ -20,8 +20,8 @@ description:
     in check mode too.
 notes:
   - "On the target: nothing but Python 3.9 for most checks. The SQL checks need C(psycopg2), the federation
-    signature and certificates need C(cryptography), and a server name that is found by SRV records needs C(dnspython).
-    What is missing makes the checks that need it V(unknown), and no others."
+    signature and certificates need C(cryptography), and O(dns) and a server name that is found by SRV records need
+    C(dnspython). What is missing makes the checks that need it V(unknown), and no others."
   - "On the controller: nothing beyond ansible-core."
   - Some checks of the system see more as root, among them open files of other users' processes.
 author:
@@ -509,6 +509,66 @@ options:
           - Seconds after which one endpoint is given up. O(timeout) does not count here.
         type: float
         default: 5
+  dns:
+    description:
+      - Names of the deployment, judged at each of their authoritative name servers as M(matrixon.ops.matrixon_dns_info)
+        does. So a TTL that would make a failover slow is seen long before the day.
+    type: dict
+    suboptions:
+      records:
+        description:
+          - The records to look at.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          name:
+            description: The full name, such as V(matrix.example.com).
+            type: str
+            required: true
+          type:
+            description: The type of record.
+            type: str
+            choices: [A, AAAA, CNAME]
+            default: A
+          values:
+            description: What every server must answer. Left out, they must only answer alike.
+            type: list
+            elements: str
+            default: []
+          ttl:
+            description: The TTL that the record must have, in seconds. Left out, O(dns.max_ttl) is the limit.
+            type: int
+      servers:
+        description:
+          - The authoritative servers, as V(address) or V(address:port). Left out, they are found by the NS records of
+            each zone.
+        type: list
+        elements: str
+        default: []
+      resolvers:
+        description:
+          - Name servers that find zones and their servers, as V(address) or V(address:port). Defaults to those that
+            this host asks.
+        type: list
+        elements: str
+        default: []
+      accept_silent:
+        description:
+          - Authoritative servers that may stay silent, as V(address) or V(address:port).
+        type: list
+        elements: str
+        default: []
+      max_ttl:
+        description:
+          - Seconds for which clients may keep an answer at most; above it is a V(warning).
+        type: int
+        default: 60
+      timeout:
+        description:
+          - Seconds after which one question to one server is given up. O(timeout) does not count here.
+        type: float
+        default: 3
 """
 
 EXAMPLES = r"""

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.matrixon.ops.plugins.module_utils._health import (
     backup,
     certificates,
+    dns,
     engine,
     federation,
     haproxy,
@@ -54,6 +55,7 @@ SCOPES: dict[str, t.Any] = {
     "system": system,
     "backup": backup,
     "certificates": certificates,
+    "dns": dns,
 }
 CHECKS: dict[str, Check] = {check.name: check for scope in SCOPES.values() for check in scope.CHECKS}
 
