@@ -253,7 +253,7 @@ standby:
       returned: when the server is down
       sample: true
     end_lsn:
-      description: Where the log ends, behind the last checkpoint. A standby that has replayed up to there lacks nothing.
+      description: Where the log ends, behind the last checkpoint. A standby that replayed up to there lacks nothing.
         It is what O(matrixon.ops.matrixon_promote#module:until_lsn) takes.
       type: str
       returned: when a primary was stopped cleanly

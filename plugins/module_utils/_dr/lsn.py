@@ -39,12 +39,11 @@ def behind(ahead: str, here: str) -> int:
 def fork(
     timeline: int, ancestors: t.Sequence[Switch], other: int, other_ancestors: t.Sequence[Switch]
 ) -> tuple[Fork | None, str]:
-    """Return where the histories of two timelines part, and why they do not where there is no such place.
-
-    The position is None-like only in the reason: one and the same timeline has no fork.
-    """
-    if timeline == other:
+    """Return where the histories of two timelines part, or the reason why there is no such place."""
+    if timeline == other and tuple(ancestors) == tuple(other_ancestors):
         return None, f"both are on timeline {timeline}"
+    if timeline == other:
+        return None, f"both are on a timeline {timeline}, but not on the same one: each was promoted by itself"
     ours = [*ancestors, Switch(timeline, -1)]
     theirs = [*other_ancestors, Switch(other, -1)]
     common = None

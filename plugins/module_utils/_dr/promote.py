@@ -31,7 +31,14 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.cluster impor
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import lsn, marker, standby
-from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import Facts, Host, Options, open_host, refuse
+from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
+    NOTE,
+    Facts,
+    Host,
+    Options,
+    open_host,
+    refuse,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     INTERNAL,
     PARSE,
@@ -44,7 +51,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITIC
 
 PROMOTED, DRAINED, FOLLOWING = "promoted", "drained", "following"
 
-NOTE = "matrixon-promotion.json"
 AUTO = "postgresql.auto.conf"
 # No operator writes such a number, so the line is known again as ours.
 ROUND = "primary_conninfo = ''"

@@ -11,6 +11,7 @@ psql on the server's socket, as the user that the server runs as.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import typing as t
@@ -47,7 +48,8 @@ SERVER: dict[str, t.Any] = {
 }
 
 CONFIGURATION = "/etc/postgresql/{}/{}/postgresql.conf"
-PRIMARY = "in production"
+# What a promotion writes down in the data directory until it is done.
+NOTE = "matrixon-promotion.json"
 CLEAN = ("shut down", "shut down in recovery")
 
 
@@ -188,6 +190,23 @@ def _same(one: str, two: str) -> bool:
         return os.path.samefile(one, two)
     except OSError:
         return False
+
+
+def rewind_place(data: str) -> str:
+    """Return where a rewind of a data directory keeps what it needs: beside it, as pg_rewind removes what it finds."""
+    return f"{data}.matrixon-rewind"
+
+
+def half_rewound(data: str) -> bool:
+    """Say whether a rewind of this very directory ended in the middle."""
+    path = os.path.join(rewind_place(data), "state.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return bool(json.load(file)["inode"] == os.stat(data).st_ino)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackupError(PARSE, f"{path} cannot be read; look at it, and remove it") from error
 
 
 def refuse(reasons: t.Iterable[str], kind: str = REFUSED) -> None:

@@ -23,6 +23,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
     Facts,
     Host,
     Options,
+    half_rewound,
     open_host,
     refuse,
 )
@@ -77,6 +78,7 @@ def look(place: Host, deadline: Deadline, marker: str | None = None) -> Facts:
     facts: Facts = {"data_directory": place.data, "major": place.major, "unreadable": []}
     stats = os.statvfs(place.data)
     facts["disk_free_bytes"] = stats.f_bavail * stats.f_frsize
+    facts["half_rewound"] = half_rewound(place.data)
     facts["standby_signal"] = os.path.exists(place.path("standby.signal"))
     if place.running():
         facts["server"] = RUNNING
@@ -245,6 +247,9 @@ def _unreadable(facts: Facts, what: str) -> Facts | None:
 def _server(facts: Facts, asked: Asked) -> CheckResult:
     if failure := _unreadable(facts, "server") or _unreadable(facts, "control"):
         return _result("server", asked, UNKNOWN, failure["message"], error_kind=failure["error_kind"])
+    if facts["half_rewound"]:
+        words = f"pg_rewind ended in the middle of {facts['data_directory']}, which must not be started; build it anew"
+        return _result("server", asked, CRITICAL, words)
     if facts["server"] == STOPPED:
         state = facts["control_state"]
         return _result(
