@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""The steps of a move between regions, in their order.
+
+The playbook, the report and the runbook are made of this list, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+FAILOVER, FAILBACK, DRILL = "failover", "failback", "drill"
+OPERATIONS = (FAILOVER, FAILBACK, DRILL)
+
+
+class Step(t.NamedTuple):
+    """One step: what is done, why in this place, what shows that it worked, and how a person does it by hand."""
+
+    name: str
+    title: str
+    does: str
+    why: str
+    proof: str
+    by_hand: tuple[str, ...]
+
+
+STEPS = (
+    Step(
+        "gates",
+        "Refuse what cannot go well",
+        "Asks the witness, the standby, the hosts of the region, the copy of the media and the name servers, and "
+        "refuses with all reasons at once.",
+        "Nothing has been touched yet, so nothing has to be taken back.",
+        "Every gate is ok, or was accepted by a variable that repeats what was measured.",
+        (
+            "ansible-playbook matrixon.ops.dr_failover --check -e dr_failover_to=REGION -e dr_failover_confirm=SERVER_NAME",
+        ),
+    ),
+    Step(
+        "fence",
+        "Keep the old region from taking writes",
+        "Tells the witness that nobody may serve, then stops and masks the old database and stops the old homeserver. "
+        "Where that cannot be reached: its guard says that it has stopped, its lease has ended, a command of the site "
+        "has cut it off, or an operator states it.",
+        "Two primaries are two databases. Changing DNS fences nothing.",
+        "The old server was seen stopped, or the report says who or what vouches for it.",
+        (
+            "On each old database host: systemctl stop 'postgresql@*-main' && systemctl mask postgresql@MAJOR-main",
+            "Or cut the old region off at its power, its network or its cloud",
+        ),
+    ),
+    Step(
+        "promote",
+        "Make the standby the primary",
+        "Lets the standby take what the archive still has, names the loss, claims the region at the witness, and "
+        "promotes.",
+        "What arrives after the promotion can never be added.",
+        "A row is written and read back, the timeline is a new one, and the archive has a segment of it.",
+        (
+            "sudo -u postgres psql -c 'SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()'",
+            "sudo -u postgres psql -c 'SELECT pg_promote()'",
+        ),
+    ),
+    Step(
+        "scale",
+        "Start the homeserver of the region",
+        "Starts the processes, the main one first, and enables them.",
+        "A homeserver on a standby cannot write, so it comes after the promotion.",
+        "Each process answers, and reads from the database.",
+        ("ansible-playbook matrixon.ops.homeserver -e matrixon_active_region=REGION --limit region_REGION",),
+    ),
+    Step(
+        "verify",
+        "Try what users and other servers do",
+        "Asks through the load balancer of the region, by the public names: versions, federation, keys, login, a "
+        "message from one user to another, a file up and down.",
+        "Users come only when this works.",
+        "Each of them worked through the new region.",
+        ("curl --resolve NAME:443:ADDRESS https://NAME/_matrix/client/versions",),
+    ),
+    Step(
+        "switch_dns",
+        "Lead the names to the region",
+        "Changes the records by the driver of the role dns.",
+        "Now there is something to lead to.",
+        "Every authoritative name server gives the new addresses.",
+        ("dig @NAME_SERVER NAME A",),
+    ),
+    Step(
+        "communicate",
+        "Tell people",
+        "Sends what happened, what is lost and what comes next, through the role notify.",
+        "They hear facts, not intentions.",
+        "Each channel says that it has taken the message; one that fails is named in the report.",
+        (),
+    ),
+)
+NAMES = tuple(step.name for step in STEPS)
