@@ -22,6 +22,7 @@ GROUPS = {
     "load_balancer": "HAProxy",
     "monitoring": "monitoring",
     "backup": "backups",
+    "witness": "the witness of which region serves",
 }
 HERE = ("127.0.0.1", "::1", "localhost")
 
@@ -221,10 +222,12 @@ def _regions(fleet: Fleet) -> t.Iterator[Problem]:
                     f"in the group region_{region}; correct one of them"
                 )
     for view in fleet.views:
-        if "region" in view and view["name"] not in fleet.hosts(f"region_{view['region']}"):
+        groups = [region for region in fleet.regions if view["name"] in fleet.hosts(f"region_{region}")]
+        if "region" in view and view["region"] not in (groups or [""]):
             yield Problem(
-                f"matrixon_region: {view['region'] or 'is missing'}, and the host is not in the group "
-                f"region_{view['region'] or '<name>'}; set it in the group_vars of each region",
+                f"matrixon_region: {view['region'] or 'is missing'}, and the host is in "
+                f"{f'the group region_{groups[0]}' if groups else 'no group of a region'}; set it in the group_vars of "
+                "each region",
                 (view["name"],),
             )
         if view.get("active_region") and view["active_region"] not in fleet.regions:
