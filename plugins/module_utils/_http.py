@@ -216,7 +216,7 @@ def _marked_as_sent() -> t.Iterator[None]:
 
 
 def _encode(method: str, target: Url, host: str, token: str | None, headers: t.Mapping[str, str], body: t.Any) -> bytes:
-    content = b"" if body is None else json.dumps(body).encode()
+    content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [
         f"{method} {target.path or '/'} HTTP/1.1",
         f"Host: {host}",
@@ -228,5 +228,6 @@ def _encode(method: str, target: Url, host: str, token: str | None, headers: t.M
         lines.append(f"Authorization: Bearer {token}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if body is not None:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(content)}"]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + content
