@@ -6,6 +6,7 @@ import json
 import pathlib
 import subprocess
 import typing as t
+import urllib.request
 
 import jsonschema
 import pytest
@@ -386,3 +387,34 @@ def test_secrets_are_in_no_output(receiver: Start, pages: Pages, mail: StartMail
     assert wrong["failed"] and "wehbook_url" in wrong["msg"] and "SECRETword" not in wrong["output"]
     wrong = notify(channels=[{"name": "chat", "type": "webhook", "webhook_url": "htps://x.test/SECRETword"}])
     assert wrong["failed"] and "SECRETword" not in wrong["output"]
+
+
+def test_room_of_a_real_homeserver_gets_a_repeat_once(lab: t.Any, state_dir: str) -> None:
+    room_id = lab.facts["canary_room_id"]
+    token, reader = (
+        pathlib.Path(lab.secret(f"canary_{who}_token")).read_text().strip() for who in ("sender", "reader")
+    )
+    channel = {"name": "room", "type": "matrix", "url": lab.url("main"), "token": token, "room_id": room_id}
+    asked: dict[str, t.Any] = {"channels": [channel], "state_dir": state_dir, "html": "<p>Users <em>cannot</em></p>"}
+    told = notify(**asked)
+    event = told["by_name"]["room"]["message"].partition(" ")[0]
+    assert statuses(told) == {"room": "sent"}, told["msg"]
+    path = f"/_matrix/client/v3/rooms/{room_id}/event/{event}"
+    read = urllib.request.Request(lab.url("main") + path, headers={"Authorization": f"Bearer {reader}"})
+    with urllib.request.urlopen(read, timeout=30) as response:
+        content = json.load(response)["content"]
+    assert content["body"].startswith("The failover of example.test has started\n\nUsers cannot")
+    assert content["formatted_body"].endswith(asked["html"])
+    # A run that died before it could remember what it had sent.
+    (kept,) = pathlib.Path(state_dir).glob("*.json")
+    document = json.loads(kept.read_text())
+    document["channels"] = {}
+    kept.write_text(json.dumps(document))
+    again = notify(**asked)
+    assert again["by_name"]["room"]["message"] == told["by_name"]["room"]["message"]
+    elsewhere = {**channel, "name": "elsewhere", "room_id": "!nowhere:example.test"}
+    stranger = {**channel, "name": "stranger", "token": "syt_nobody"}
+    failed = notify(channels=[elsewhere, stranger], state_dir=state_dir)
+    assert {one["error_kind"] for one in failed["results"]} == {"auth"}
+    assert "M_FORBIDDEN" in failed["by_name"]["elsewhere"]["message"]
+    assert "M_UNKNOWN_TOKEN" in failed["by_name"]["stranger"]["message"]
