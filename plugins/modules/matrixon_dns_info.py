@@ -181,7 +181,8 @@ seconds:
 records:
   description:
     - An entry for each record, in their order. C(values) are all that any server says, C(ttl) is the largest on the
-      way. Where there is no such record, C(ttl) is for how long clients may keep that answer.
+      way. Where there is no such record, C(ttl) is for how long clients may keep that answer. C(message) is that of
+      C(dns_record).
     - C(answers) has what each server says. Its C(outcome) is one of V(answered), V(nxdomain), V(nodata), V(lame),
       V(servfail), V(refused), V(loop), V(malformed), V(timeout), V(unreachable) and V(no_ipv6).
   returned: when the options are good
@@ -194,6 +195,7 @@ records:
       values: [192.0.2.10, 192.0.2.20]
       ttl: 60
       settled: false
+      message: "matrix.example.com A: expected 192.0.2.20, but ns2.example.net (192.0.2.54:53) says 192.0.2.10"
       answers:
         - server: ns1.example.net (192.0.2.53:53)
           address: "192.0.2.53:53"
@@ -206,6 +208,14 @@ records:
           error_kind: null
           message: ""
           duration_ms: 3
+ttls:
+  description:
+    - For how many seconds clients may keep each record, C(null) where that was not seen at every server.
+  returned: when the options are good
+  type: list
+  elements: dict
+  sample:
+    - {name: matrix.example.com, type: A, ttl: 60}
 zones:
   description: The zones that were asked, each with its C(name) and the C(servers) that were asked for it.
   returned: when the options are good
@@ -255,6 +265,7 @@ def main():
         seconds=outcome.seconds,
         records=outcome.records,
         zones=outcome.zones,
+        ttls=outcome.ttls,
     )
     if module._diff:
         result["diff"] = diff_of(options, outcome.records)
