@@ -32,7 +32,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Proves what can be proven without writing, and says in RV(plan) what would be done.
+      - Proves what can be proven without changing the data, and says in RV(plan) what would be done.
+      - The dry run may need segments of the log from the archive. Those stay in the data directory.
   diff_mode:
     support: none
   idempotent:

@@ -219,6 +219,11 @@ standby:
       type: bool
       returned: when it could be read
       sample: true
+    half_rewound:
+      description: Whether a rewind of the data directory was begun and not ended. It must not be started then.
+      type: bool
+      returned: always
+      sample: false
     standby_signal:
       description: Whether the file is there that makes the server start as a standby.
       type: bool

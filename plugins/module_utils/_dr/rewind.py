@@ -34,19 +34,22 @@ from ansible_collections.matrixon.ops.plugins.module_utils._dr import lsn
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
     CLEAN,
     NOTE,
+    REWIND_STATE,
     Facts,
     Host,
     Options,
-    half_rewound,
     open_host,
     refuse,
     require_stopped,
+    rewind_phase,
     rewind_place,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline, ProbeFailure
 
 CHECKED, REWOUND = "checked", "rewound"
-STATE, SAVED = "state.json", "saved"
+SAVED = "saved"
+# Between the two, nobody can use the directory; after the second, only the host's own files are to come back.
+COPYING, COPIED = "copying", "copied"
 SIGNAL = "standby.signal"
 # The first major version whose pg_rewind can be told where the configuration is.
 CONFIG_FILE = 15
@@ -70,7 +73,7 @@ TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
 HISTORY = "SELECT convert_from(pg_read_binary_file('pg_wal/{}', 0, 1000000, true), 'UTF8')"
 
 NEED = re.compile(r"need to copy (\d+) MB")
-COPIED = re.compile(r"(\d+)/\s*\d+ kB \(\d+%\) copied")
+PROGRESS = re.compile(r"(\d+)/\s*\d+ kB \(\d+%\) copied")
 COPIES = "need to copy"
 NO_NEED = "no rewind required"
 BROKEN = (
@@ -144,8 +147,11 @@ class Prospect:
 # --- what is known before
 
 
-def weigh(target: Target, source: Source, major: int) -> Prospect:
-    """Return what the two servers' own words say about a rewind: all reasons at once."""
+def weigh(target: Target, source: Source, major: int, archive: bool = False) -> Prospect:
+    """Return what the two servers' own words say about a rewind: all reasons at once.
+
+    With an archive, what is gone from the data directory may be there.
+    """
     found = Prospect(end=target.end)
     reasons = found.reasons
     if source.system_identifier != target.system_identifier:
@@ -188,7 +194,7 @@ def weigh(target: Target, source: Source, major: int) -> Prospect:
         reasons.append("the data has neither checksums nor wal_log_hints, without which pg_rewind cannot know changes")
     if not (target.full_page_writes and source.full_page_writes):
         reasons.append("full_page_writes is off on one of the two servers")
-    reasons += _lost_log(target, found.fork)
+    reasons += [] if archive else _lost_log(target, found.fork)
     if not target.clean:
         found.notes.append(
             f"the server was not stopped cleanly ({target.state}): its log is replayed first, by a server for one user"
@@ -223,9 +229,10 @@ def read_target(place: Host, deadline: Deadline) -> Target:
     state = control["Database cluster state"]
     timeline = int(control["Latest checkpoint's TimeLineID"])
     end = None
-    if state in CLEAN:
+    if state == CLEAN[0]:
         end = wal.parse_lsn(place.end_of_log(control, deadline))
-        end = max(end, wal.parse_lsn(control["Minimum recovery ending location"]))
+    elif state in CLEAN:
+        end = wal.parse_lsn(control["Minimum recovery ending location"])
         timeline = max(timeline, int(control["Min recovery ending loc's timeline"]))
     return Target(
         system_identifier=control["Database system identifier"],
@@ -354,14 +361,19 @@ def begin(place: Host, deadline: Deadline) -> None:
     if os.path.lexists(beside):
         # Of a run that ended before the mark, or of a directory that was moved away.
         shutil.rmtree(beside)
-    info = os.stat(place.data)
     os.mkdir(beside, 0o700)
     saved = os.path.join(beside, SAVED)
     os.mkdir(saved, 0o700)
     for name in own_names(place.data):
         _copy(os.path.join(place.data, name), saved, deadline)
-    content = json.dumps({"inode": info.st_ino}).encode() + b"\n"
-    _files.replace(os.path.join(beside, STATE), content, os.geteuid(), os.getegid(), 0o600)
+    mark(place, COPYING)
+
+
+def mark(place: Host, phase: str) -> None:
+    """Write down beside the data directory how far its rewind is."""
+    content = json.dumps({"inode": os.stat(place.data).st_ino, "phase": phase}).encode() + b"\n"
+    path = os.path.join(rewind_place(place.data), REWIND_STATE)
+    _files.replace(path, content, os.geteuid(), os.getegid(), 0o600)
 
 
 def end(place: Host, deadline: Deadline) -> None:
@@ -419,7 +431,7 @@ def _connected(place: Host, options: Options, deadline: Deadline) -> t.Iterator[
 def prospect(tool: Tool, deadline: Deadline) -> Prospect:
     """Return whether a rewind can work, as far as can be told without writing anything."""
     target = read_target(tool.place, deadline)
-    found = weigh(target, ask_source(tool.source, deadline), tool.place.major)
+    found = weigh(target, ask_source(tool.source, deadline), tool.place.major, tool.archive)
     if not found.needed and not found.reasons:
         found.proven = True
     elif target.clean and not found.reasons:
@@ -436,15 +448,21 @@ def run(options: Options, check: bool, clock: t.Callable[[], float] = time.monot
     for name in ("pg_rewind", "pg_waldump", "postgres"):
         if not os.access(place.tool(name), os.X_OK):
             refuse([f"bin_directory: {place.tools} has no {name}; name the directory of the server's own tools"])
-    if half_rewound(place.data):
+    phase = rewind_phase(place.data)
+    if phase == COPYING:
         return _answer(options, Prospect(reasons=[BROKEN.format(place.data)]), False)
+    finishing = phase == COPIED and options["state"] == REWOUND and not check
+    if finishing:
+        end(place, deadline)
     with _connected(place, options, deadline) as source:
         archive = options["archive"] and bool(restore_command(place, deadline))
         tool = Tool(place, source, archive)
         found = prospect(tool, deadline)
         if options["state"] == CHECKED or check or found.reasons:
-            return _answer(options, found, not os.path.exists(place.path(SIGNAL)) or found.needed)
-        return _rewind(tool, found, options, deadline, clock)
+            changes = phase is not None or found.needed or not os.path.exists(place.path(SIGNAL))
+            return _answer(options, found, changes)
+        outcome = _rewind(tool, found, options, deadline, clock)
+        return dataclasses.replace(outcome, changed=outcome.changed or finishing)
 
 
 def _answer(options: Options, found: Prospect, changes: bool) -> Outcome:
@@ -502,6 +520,7 @@ def _rewind(tool: Tool, found: Prospect, options: Options, deadline: Deadline, c
             raise BackupError(INTERNAL, f"{why}; {BROKEN.format(place.data)}")
         shutil.rmtree(rewind_place(place.data))
         raise BackupError(INTERNAL, f"{why}; nothing was changed yet")
+    mark(place, COPIED)
     end(place, deadline)
     facts = {**found.facts(), "bytes": copied_bytes(said), "seconds": round(clock() - began, 3)}
     msg = (
@@ -513,7 +532,7 @@ def _rewind(tool: Tool, found: Prospect, options: Options, deadline: Deadline, c
 
 def copied_bytes(said: str) -> int:
     """Return how much pg_rewind says that it copied."""
-    copied = COPIED.findall(said)
+    copied = PROGRESS.findall(said)
     if copied:
         return int(copied[-1]) * 1024
     need = NEED.search(said)

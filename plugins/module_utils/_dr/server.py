@@ -50,6 +50,7 @@ SERVER: dict[str, t.Any] = {
 CONFIGURATION = "/etc/postgresql/{}/{}/postgresql.conf"
 # What a promotion writes down in the data directory until it is done.
 NOTE = "matrixon-promotion.json"
+REWIND_STATE = "state.json"
 CLEAN = ("shut down", "shut down in recovery")
 
 
@@ -197,14 +198,15 @@ def rewind_place(data: str) -> str:
     return f"{data}.matrixon-rewind"
 
 
-def half_rewound(data: str) -> bool:
-    """Say whether a rewind of this very directory ended in the middle."""
-    path = os.path.join(rewind_place(data), "state.json")
+def rewind_phase(data: str) -> str | None:
+    """Return in which phase a rewind of this very directory ended before it was done, or None."""
+    path = os.path.join(rewind_place(data), REWIND_STATE)
     try:
         with open(path, encoding="utf-8") as file:
-            return bool(json.load(file)["inode"] == os.stat(data).st_ino)
+            state = json.load(file)
+        return str(state["phase"]) if state["inode"] == os.stat(data).st_ino else None
     except FileNotFoundError:
-        return False
+        return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackupError(PARSE, f"{path} cannot be read; look at it, and remove it") from error
 

@@ -23,9 +23,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
     Facts,
     Host,
     Options,
-    half_rewound,
     open_host,
     refuse,
+    rewind_phase,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
@@ -78,7 +78,7 @@ def look(place: Host, deadline: Deadline, marker: str | None = None) -> Facts:
     facts: Facts = {"data_directory": place.data, "major": place.major, "unreadable": []}
     stats = os.statvfs(place.data)
     facts["disk_free_bytes"] = stats.f_bavail * stats.f_frsize
-    facts["half_rewound"] = half_rewound(place.data)
+    facts["half_rewound"] = rewind_phase(place.data) is not None
     facts["standby_signal"] = os.path.exists(place.path("standby.signal"))
     if place.running():
         facts["server"] = RUNNING
@@ -248,7 +248,7 @@ def _server(facts: Facts, asked: Asked) -> CheckResult:
     if failure := _unreadable(facts, "server") or _unreadable(facts, "control"):
         return _result("server", asked, UNKNOWN, failure["message"], error_kind=failure["error_kind"])
     if facts["half_rewound"]:
-        words = f"pg_rewind ended in the middle of {facts['data_directory']}, which must not be started; build it anew"
+        words = f"a rewind of {facts['data_directory']} was begun and not ended, so it must not be started"
         return _result("server", asked, CRITICAL, words)
     if facts["server"] == STOPPED:
         state = facts["control_state"]
@@ -299,7 +299,7 @@ def _receiver(facts: Facts, asked: Asked) -> CheckResult:
         sender = f"{found['sender_host']}:{found['sender_port']}"
         return _result("receiver", asked, OK, f"it streams from {sender}, timeline {found['received_timeline']}")
     if not facts["primary_conninfo"]:
-        words = "primary_conninfo is empty, so it follows nobody"
+        words = "primary_conninfo is empty, as after a promotion that was begun, so it follows nobody"
     else:
         words = f"the receiver of the log is {found['status']}"
     status = WARNING if facts["restore_command"] else CRITICAL
@@ -336,6 +336,8 @@ def _limits(facts: Facts, asked: Asked) -> CheckResult | None:
 def _lag(facts: Facts, asked: Asked) -> CheckResult | None:
     if not asked.heartbeat:
         return _result("lag", asked, SKIPPED, "no heartbeat was given to hold it against")
+    if facts.get("in_recovery") is False:
+        return _result("lag", asked, SKIPPED, "a primary lags behind nobody")
     found = lag(facts, asked.heartbeat)
     missing, seconds = found["lag_bytes"], found["lag_seconds"]
     if missing is None:
