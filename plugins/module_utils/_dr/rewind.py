@@ -183,6 +183,7 @@ def weigh(target: Target, source: Source, major: int, archive: bool = False) -> 
             f"source: the data is on timeline {target.timeline}, and {source.where} on the earlier one "
             f"{source.timeline}; it may be the old primary that is named"
         )
+        return found
     if target.end is not None and target.end <= found.fork.position:
         found.needed = False
         found.notes.append(
@@ -209,7 +210,8 @@ def weigh(target: Target, source: Source, major: int, archive: bool = False) -> 
 
 def _lost_log(target: Target, fork: lsn.Fork) -> list[str]:
     """Return which segment of the log behind the fork is gone, if one is."""
-    if target.end is None:
+    # Where the data went on to a timeline of its own, pg_rewind alone knows which segments it wants.
+    if target.end is None or target.timeline != fork.timeline:
         return []
     first = fork.position // target.segment_bytes
     last = max(first, (target.end - 1) // target.segment_bytes)

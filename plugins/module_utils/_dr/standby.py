@@ -416,7 +416,7 @@ def problems(options: Options) -> t.Iterator[str]:
             f"marker.id: {marker['id']!r:.80} is no name of a marker; name what matrixon_promote or matrixon_marker "
             "returned"
         )
-    if marker and marker["timeline"] is None and not options["heartbeat"]:
+    if marker and marker["timeline"] is None and options["heartbeat"] is None:
         yield (
             "marker.timeline: it is not given, nor is a heartbeat; without the primary's timeline nobody can say "
             "that a standby has joined it"

@@ -12,6 +12,7 @@ import shutil
 import signal
 import typing as t
 
+import jsonschema
 from clusters import USER, Cluster, make_owned, run, until
 from modules import ROOT, answer, start
 
@@ -19,7 +20,7 @@ numbers = itertools.count(1)
 __all__ = ["NAMES", "ROOT", "Node", "Pair", "Template", "message", "numbers", "statuses"]
 
 NAMES = {"deployment": "test", "profile": "synapse"}
-SEGMENT = 1024 * 1024
+SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
 
 
 class Node(Cluster):
@@ -47,8 +48,11 @@ class Node(Cluster):
 
     def call(self, module: str, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         """Run a module on it, and hold a report against what is promised of it."""
-        names = {} if module in ("matrixon_marker", "matrixon_rewind") else NAMES
-        return answer(start(module, **{**self.options, **names, **options, "_ansible_check_mode": check}))
+        names: dict[str, t.Any] = {} if module in ("matrixon_marker", "matrixon_rewind") else NAMES
+        result = answer(start(module, **{**self.options, **names, **options, "_ansible_check_mode": check}))
+        if "report" in result:
+            jsonschema.validate(result["report"], SCHEMA)
+        return result
 
     def good(self, module: str, **options: t.Any) -> dict[str, t.Any]:
         result = self.call(module, **options)
