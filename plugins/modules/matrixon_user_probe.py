@@ -53,10 +53,16 @@ options:
     description: Token of a user in it.
     type: str
     default: ""
+  sender_token_file:
+    description: File that holds it. It counts where both are given.
+    type: path
   reader_token:
     description: Token of another user in it.
     type: str
     default: ""
+  reader_token_file:
+    description: File that holds it. It counts where both are given.
+    type: path
   deadline:
     description: Seconds for all of it.
     type: float
@@ -112,9 +118,25 @@ def argument_spec():
         password=dict(type="str", default="", no_log=True),
         room_id=dict(type="str", default=""),
         sender_token=dict(type="str", default="", no_log=True),
+        sender_token_file=dict(type="path", no_log=False),
         reader_token=dict(type="str", default="", no_log=True),
+        reader_token_file=dict(type="path", no_log=False),
         deadline=dict(type="float", default=30),
     )
+
+
+def secret(module, name):
+    """Return a token, from its file where one is given."""
+    path = module.params[f"{name}_file"]
+    if not path:
+        return module.params[name]
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = file.read().strip()
+    except OSError as error:
+        module.fail_json(msg=f"{name}_file: {path} cannot be read: {error.strerror}")
+    module.no_log_values.add(value)
+    return value
 
 
 def main():
@@ -122,7 +144,11 @@ def main():
     options = module.params
     http = HttpClient(connect_to=options["connect_to"], ca_file=options["ca_file"] or None)
     person = Person(
-        options["user"], options["password"], options["room_id"], options["sender_token"], options["reader_token"]
+        options["user"],
+        options["password"],
+        options["room_id"],
+        secret(module, "sender_token"),
+        secret(module, "reader_token"),
     )
     started = datetime.datetime.now(datetime.timezone.utc)
     checks = try_all(http, options["url"], person, Deadline(options["deadline"]))
