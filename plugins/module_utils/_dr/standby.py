@@ -93,10 +93,12 @@ def _ask(place: Host, facts: Facts, deadline: Deadline, marker: str | None) -> N
     with _named(facts, "server"), place.session(deadline) as session:
         facts.update(_state(session.row(STATE)))
         facts["receiver"] = receiver(session) if facts["in_recovery"] else None
-        if marker:
-            facts["marker"] = find_marker(session, marker)
     if facts["unreadable"]:
         return
+    if marker:
+        # Not everybody who may ask for the state may read this table.
+        with _named(facts, "marker"), place.session(deadline) as session:
+            facts["marker"] = find_marker(session, marker)
     with _named(facts, "timeline"):
         dummy, facts["timeline"] = place.identify(deadline)
     facts["received_timeline"] = (facts["receiver"] or {}).get("received_timeline")
@@ -379,7 +381,7 @@ def _timeline(facts: Facts, asked: Asked) -> CheckResult | None:
 def _marker(facts: Facts, asked: Asked) -> CheckResult | None:
     if not asked.marker:
         return None
-    if failure := _unreadable(facts, "server") or _unreadable(facts, "timeline"):
+    if failure := next(filter(None, (_unreadable(facts, what) for what in ("server", "timeline", "marker"))), None):
         return _result("marker", asked, UNKNOWN, failure["message"], error_kind=failure["error_kind"])
     problems = []
     if not facts.get("in_recovery"):

@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "backup"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
-from pairs import Pair, Template, numbers
+from pairs import Pair, Parted, Template, numbers
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster
 from lab import software
@@ -45,6 +45,27 @@ def base() -> t.Iterator[pathlib.Path]:
 def template(base: pathlib.Path, major: int) -> Template:
     """A pair that is stopped."""
     return Template(base / "template", major)
+
+
+@pytest.fixture(scope="session")
+def parted(template: Template, base: pathlib.Path) -> Parted:
+    """A stopped old primary, and the new one."""
+    with contextlib.ExitStack() as stack:
+        pair = Pair(template, base / "parted", stack)
+        pair.start()
+        made = Parted(pair)
+        # The directories stay, to be copied.
+        stack.pop_all()
+    return made
+
+
+@pytest.fixture
+def split(parted: Parted, base: pathlib.Path) -> t.Iterator[Pair]:
+    """A stopped old primary, and the new one, which runs."""
+    with contextlib.ExitStack() as stack:
+        made = Pair(parted, base / f"split{next(numbers)}", stack)
+        made.two.start()
+        yield made
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib
+import io
 import itertools
 import json
 import os
@@ -13,14 +15,25 @@ import signal
 import typing as t
 
 import jsonschema
+from ansible.module_utils.testing import patch_module_args
 from clusters import USER, Cluster, make_owned, run, until
-from modules import ROOT, answer, start
+from modules import ROOT
 
 numbers = itertools.count(1)
 __all__ = ["NAMES", "ROOT", "Node", "Pair", "Template", "message", "numbers", "statuses"]
 
 NAMES = {"deployment": "test", "profile": "synapse"}
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
+
+
+def invoke(module: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Run a module in this process: JSON in, JSON out. Each as a process would take most of the time of these tests."""
+    code = importlib.import_module(f"ansible_collections.matrixon.ops.plugins.modules.{module}")
+    said = io.StringIO()
+    with patch_module_args(arguments), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        code.main()
+    result: dict[str, t.Any] = json.loads(said.getvalue())
+    return result
 
 
 class Node(Cluster):
@@ -49,7 +62,7 @@ class Node(Cluster):
     def call(self, module: str, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         """Run a module on it, and hold a report against what is promised of it."""
         names: dict[str, t.Any] = {} if module in ("matrixon_marker", "matrixon_rewind") else NAMES
-        result = answer(start(module, **{**self.options, **names, **options, "_ansible_check_mode": check}))
+        result = invoke(module, {**self.options, **names, **options, "_ansible_check_mode": check})
         if "report" in result:
             jsonschema.validate(result["report"], SCHEMA)
         return result
@@ -112,6 +125,9 @@ class Template:
         (self.primary.data / "postgresql.auto.conf").write_text("")
         self.primary.start()
         try:
+            # A third of all files, and each test copies them twice.
+            self.primary.sql("ALTER DATABASE template0 IS_TEMPLATE false")
+            self.primary.sql("DROP DATABASE template0")
             self.primary.sql("CREATE TABLE messages (id bigint GENERATED ALWAYS AS IDENTITY, body text)")
             self.primary.write(100)
             make_owned(self.standby.base)
@@ -128,10 +144,26 @@ class Template:
             self.primary.stop("fast")
 
 
+class Parted:
+    """Two that were a pair: the second was promoted, the first wrote on. Both are stopped cleanly."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.primary, self.standby = pair.one, pair.two
+        # The last checkpoint that both have is not in the segment of the fork.
+        pair.one.sql("SELECT pg_switch_wal()")
+        pair.one.write(1)
+        pair.caught_up(pair.two, pair.one)
+        with pair.cut():
+            pair.two.promote(archive=False)
+        pair.one.write(50)
+        pair.one.stop("fast")
+        pair.two.stop("fast")
+
+
 class Pair:
     """Copies of both that know only each other, and a place for the archive."""
 
-    def __init__(self, template: Template, base: pathlib.Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, template: Template | Parted, base: pathlib.Path, stack: contextlib.ExitStack) -> None:
         self.base, major = make_owned(base), template.primary.major
         stack.callback(shutil.rmtree, base)
         self.one, self.two = Node(base / "one", major, 5433), Node(base / "two", major, 5434)
@@ -142,7 +174,6 @@ class Pair:
             run("cp", "-a", str(model.data), str(node.data))
             node.set(unix_socket_directories=str(node.socket), port=str(node.port))
             stack.callback(self._stop, node)
-        self.follows(self.two, self.one)
 
     @staticmethod
     def _stop(node: Node) -> None:
@@ -157,6 +188,7 @@ class Pair:
         shutil.chown(node.data / "standby.signal", USER)
 
     def start(self) -> None:
+        self.follows(self.two, self.one)
         self.one.start()
         self.two.start()
         self.streams()

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-import typing as t
 
-import pytest
 from clusters import digests, make_owned, run
 from pairs import Pair, message, statuses
-
-
-@pytest.fixture
-def split(pair: Pair) -> t.Iterator[Pair]:
-    """The old primary has written on after the promotion, and is stopped."""
-    # The last checkpoint that both have is not in the segment of the fork.
-    pair.one.sql("SELECT pg_switch_wal()")
-    pair.one.write(1)
-    pair.caught_up(pair.two, pair.one)
-    with pair.cut():
-        pair.two.promote(archive=False)
-    pair.one.write(50)
-    yield pair
 
 
 def untouched(pair: Pair) -> dict[str, str]:
@@ -30,6 +15,7 @@ def untouched(pair: Pair) -> dict[str, str]:
 
 def test_a_server_that_was_killed_is_recovered_and_rewound_and_keeps_its_own_files(split: Pair) -> None:
     one, two = split.one, split.two
+    one.start()
     refused = split.rewind()
     assert refused["failed"] and "stop it first" in refused["msg"]
     rows = two.rows()
@@ -63,7 +49,8 @@ def test_a_server_that_was_killed_is_recovered_and_rewound_and_keeps_its_own_fil
 
 
 def test_a_log_that_was_recycled_is_refused_before_anything_is_touched(split: Pair) -> None:
-    split.one.reload(wal_keep_size="0")
+    split.one.set(wal_keep_size="0")
+    split.one.start()
     for dummy in range(3):
         split.one.sql("SELECT pg_switch_wal(); INSERT INTO messages (body) VALUES ('x'); CHECKPOINT")
     split.one.stop("fast")
@@ -76,7 +63,6 @@ def test_a_log_that_was_recycled_is_refused_before_anything_is_touched(split: Pa
 
 
 def test_a_segment_that_only_the_dry_run_misses_is_refused_with_its_words_or_fetched(split: Pair) -> None:
-    split.one.stop("fast")
     found = split.rewind()
     assert found["possible"] and found["proven"]
     # The last common checkpoint is before the fork, and its segment is looked for by pg_rewind alone.
@@ -97,7 +83,6 @@ def test_a_segment_that_only_the_dry_run_misses_is_refused_with_its_words_or_fet
 
 
 def test_servers_that_do_not_fit_are_refused_with_all_reasons(split: Pair) -> None:
-    split.one.stop("fast")
     run(str(split.one.tools / "pg_checksums"), "--disable", f"--pgdata={split.one.data}", "--no-sync")
     found = split.rewind()
     assert "neither checksums nor wal_log_hints" in found["reasons"][0] and not found["possible"]
@@ -117,7 +102,6 @@ def test_servers_that_do_not_fit_are_refused_with_all_reasons(split: Pair) -> No
 
 def test_a_rewind_that_ends_in_the_middle_leaves_a_directory_that_nobody_takes_for_whole(split: Pair) -> None:
     one = split.one
-    one.stop("fast")
     tools = make_owned(split.base / "tools")
     tools.chmod(0o755)
     for tool in one.tools.iterdir():

@@ -11,6 +11,33 @@ from pairs import Pair, message, statuses
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.lsn import behind
 
 
+def a_marker_alone_is_no_proof_without_the_timeline(pair: Pair) -> None:
+    refused = pair.two.call("matrixon_standby_info", marker={"id": "first"})
+    assert refused["failed"] and refused["msg"].startswith("marker.timeline:")
+    found = pair.two.info(marker={"id": "first", "timeline": 2})
+    assert found["standby"]["marker"]["visible"] and statuses(found)["standby_marker"] == "critical"
+
+
+def a_primary_and_a_stranger_are_no_standby(pair: Pair) -> None:
+    primary = pair.one.info(heartbeat={**pair.one.heartbeat(), "system_identifier": "1"})
+    assert statuses(primary)["standby_recovery"] == statuses(primary)["standby_identity"] == "critical"
+    assert primary["standby"]["flush_lsn"] and primary["standby"]["timeline"] == 1
+    # Another server than the one of the data directory answers at the socket.
+    wrong = pair.one.info(socket_directory=str(pair.two.socket), port=pair.two.port)
+    assert statuses(wrong) == {"standby_server": "unknown", "standby_lag": "skipped"}
+    assert str(pair.two.data) in message(wrong, "standby_server")
+
+
+def what_may_not_be_asked_is_named_and_not_guessed(pair: Pair) -> None:
+    # Who may not replicate cannot ask for the timeline, and all else is known.
+    pair.one.sql("CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher")
+    pair.caught_up(pair.two, pair.one)
+    found = pair.two.info(user="watcher", marker={"id": "first", "timeline": 1})
+    assert [entry["what"] for entry in found["standby"]["unreadable"]] == ["marker", "timeline"]
+    assert "timeline" not in found["standby"] and found["standby"]["replay_lsn"]
+    assert statuses(found)["standby_timeline"] == statuses(found)["standby_marker"] == "unknown"
+
+
 def test_a_standby_that_streams_is_told_with_its_marker_and_lacks_nothing(pair: Pair) -> None:
     marker = pair.one.good("matrixon_marker", id="first")
     assert marker["changed"] and marker["marker"]["timeline"] == 1
@@ -26,16 +53,9 @@ def test_a_standby_that_streams_is_told_with_its_marker_and_lacks_nothing(pair: 
     assert facts["limits"]["max_connections"] == 120 and facts["data_bytes"] > 1_000_000
     assert "canary" not in json.dumps(found), "the password of the replication is shown"
     assert facts["unreadable"] == []
-
-
-def test_a_primary_and_a_stranger_are_no_standby(pair: Pair) -> None:
-    primary = pair.one.info(heartbeat={**pair.one.heartbeat(), "system_identifier": "1"})
-    assert statuses(primary)["standby_recovery"] == statuses(primary)["standby_identity"] == "critical"
-    assert primary["standby"]["flush_lsn"] and primary["standby"]["timeline"] == 1
-    # Another server than the one of the data directory answers at the socket.
-    wrong = pair.one.info(socket_directory=str(pair.two.socket), port=pair.two.port)
-    assert statuses(wrong) == {"standby_server": "unknown", "standby_lag": "skipped"}
-    assert str(pair.two.data) in message(wrong, "standby_server")
+    a_marker_alone_is_no_proof_without_the_timeline(pair)
+    a_primary_and_a_stranger_are_no_standby(pair)
+    what_may_not_be_asked_is_named_and_not_guessed(pair)
 
 
 def test_a_server_that_is_down_is_told_by_its_files(pair: Pair) -> None:
@@ -91,22 +111,3 @@ def test_f22_what_a_promotion_loses_is_said_before_and_a_fake_rejoin_is_told(pai
     joined = pair.one.info(marker={"id": written["id"], "timeline": written["timeline"]})
     assert joined["report"]["status"] == "ok", joined["msg"]
     assert pair.one.rows() == pair.two.rows() == before + 1
-
-
-def test_a_marker_alone_is_no_proof_without_the_timeline(pair: Pair) -> None:
-    refused = pair.two.call("matrixon_standby_info", marker={"id": "first"})
-    assert refused["failed"] and refused["msg"].startswith("marker.timeline:")
-    pair.one.good("matrixon_marker", id="first")
-    pair.caught_up(pair.two, pair.one)
-    found = pair.two.info(marker={"id": "first", "timeline": 2})
-    assert found["standby"]["marker"]["visible"] and statuses(found)["standby_marker"] == "critical"
-
-
-def test_what_may_not_be_asked_is_named_and_not_guessed(pair: Pair) -> None:
-    # Who may not replicate cannot ask for the timeline, and all else is known.
-    pair.one.sql("CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher")
-    pair.caught_up(pair.two, pair.one)
-    found = pair.two.info(user="watcher", marker={"id": "first", "timeline": 1})
-    assert [entry["what"] for entry in found["standby"]["unreadable"]] == ["timeline"]
-    assert "timeline" not in found["standby"] and found["standby"]["replay_lsn"]
-    assert statuses(found)["standby_timeline"] == statuses(found)["standby_marker"] == "unknown"
