@@ -1,0 +1,194 @@
+"""The primary region is lost, cut off, comes back, and serves again. Each test begins where the one before it ended."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+import typing as t
+
+import pytest
+from regions import (
+    DATABASES,
+    EDGES,
+    NAME,
+    REGIONS,
+    Traffic,
+    active,
+    checks_of,
+    client,
+    container,
+    die_when,
+    docker,
+    edge,
+    events_of,
+    journal,
+    on,
+    play,
+    report_of,
+    sql,
+    start,
+    until,
+)
+
+CONFIRMED = ["-e", f"dr_failover_confirm={NAME}"]
+
+
+def to(region: str, *words: str) -> list[str]:
+    return ["-e", f"dr_failover_to={region}", *CONFIRMED, *words]
+
+
+def serving() -> list[str]:
+    """The regions in which something takes writes."""
+    return [region for region, host in DATABASES.items() if sql(host, "SELECT pg_is_in_recovery()", check=False) == "f"]
+
+
+def test_what_cannot_be_right_is_refused_with_all_reasons(reports: pathlib.Path) -> None:
+    words = ["-e", "dr_failover_to=one", "-e", "dr_failover_from=one"]
+    words += ["-e", json.dumps({"dr_failover_fence_statement": "it is off"})]
+    run = play("dr_failover", reports, *words, region="one")
+    assert run.code == 2
+    flat = " ".join(run.output.split())
+    for reason in (
+        "dr_failover_to: one is the region that the deployment is to leave",
+        "dr_failover_confirm: is ''",
+        "dr_failover_fence_statement: 'it is off' by '' is not what the report needs",
+    ):
+        assert reason in flat, run.output
+
+
+def test_check_mode_asks_everything_and_touches_nothing(reports: pathlib.Path, canary: list[str]) -> None:
+    before = sql("db1", "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()")
+    run = play("dr_failover", reports, "--check", *to("two"), *canary, region="one")
+    assert run.code == 0, run.output
+    assert (
+        sql("db1", "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()") == before
+    )
+    assert serving() == ["one"]
+    assert journal("two") == {"steps": {}}
+    assert edge() == EDGES["one"]
+
+
+def test_a_paused_standby_is_refused(reports: pathlib.Path) -> None:
+    sql("db2", "SELECT pg_wal_replay_pause()")
+    try:
+        run = play("dr_failover", reports, *to("two"), region="one")
+    finally:
+        sql("db2", "SELECT pg_wal_replay_resume()")
+    assert run.code == 2
+    assert "dr_replay: its replay is paused" in " ".join(run.output.split()), run.output
+    assert serving() == ["one"]
+
+
+def test_a_lost_region_is_left_under_traffic_and_nothing_that_was_acknowledged_is_missing_uncounted(
+    reports: pathlib.Path, canary: list[str], people: t.Any, room: str
+) -> None:
+    alice, _bob = people
+    statement = json.dumps(
+        {
+            "dr_failover_fence_statement": "one takes no writes: its containers were killed",
+            "dr_failover_fence_by": "the tests",
+        }
+    )
+    with Traffic(alice, room) as traffic:
+        time.sleep(5)
+        docker("kill", *(container(host) for host in REGIONS["one"]))
+        killed = time.monotonic()
+        until(lambda: time.monotonic() - killed > 12, 20, "the guards are no longer heard")
+
+        refused = play("dr_failover", reports, *to("two"), *canary, region="one")
+        assert refused.code == 2
+        assert "dr_fence: nothing can make sure that one takes no more writes" in " ".join(refused.output.split())
+        assert serving() == []
+
+        run = play("dr_failover", reports, *to("two", "-e", statement), *canary, region="one")
+        assert run.code == 0, run.output
+        assert run.seconds < 300
+        before = len(traffic.acknowledged)
+        until(lambda: len(traffic.acknowledged) > before + 5, 60, "users can send again, with the tokens that they had")
+
+    assert serving() == ["two"]
+    assert edge() == EDGES["two"]
+    missing = set(traffic.acknowledged) - events_of("two", room)
+    report = report_of(reports)
+    assert len(missing) == report["facts"]["loss"]["events"], report
+    checks = checks_of(report)
+    assert checks["dr_fenced"]["message"].startswith("statement: the tests states: one takes no writes"), checks
+    assert checks["dr_fenced"]["status"] == "warning"
+    assert {name for name in checks if name.startswith("dr_step_")} == {
+        f"dr_step_{name}" for name in ("gates", "fence", "promote", "scale", "verify", "switch_dns", "communicate")
+    }
+    seconds = {name: check["value"] for name, check in checks.items() if name.startswith("dr_step_")}
+    print(
+        {
+            "steps": seconds,
+            "rto": checks["dr_rto"]["value"],
+            "pause": traffic.pause_around(killed),
+            "lost": len(missing),
+            "playbook": run.seconds,
+        }
+    )
+    assert seconds["dr_step_fence"] + seconds["dr_step_promote"] < 60
+
+
+def test_a_move_that_was_made_is_only_told_again(reports: pathlib.Path, canary: list[str]) -> None:
+    run = play("dr_failover", reports, *to("two"), *canary, region="one")
+    assert run.code == 0, run.output
+    assert serving() == ["two"]
+    assert report_of(reports)["kind"] == "failover"
+
+
+def test_the_old_region_comes_back_and_takes_not_one_write(reports: pathlib.Path, people: t.Any, room: str) -> None:
+    start(*REGIONS["one"])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert sql("db1", "CREATE TABLE split (brain int)", check=False) == ""
+        assert serving() == ["two"]
+        with pytest.raises(Exception):  # noqa: B017
+            client(EDGES["one"]).send(
+                people[0].token, room, f"split{time.monotonic_ns()}", {"body": "x", "msgtype": "m.text"}
+            )
+        time.sleep(0.5)
+    assert not active("hs1", "matrix-synapse")
+    assert "two is the primary" in on(
+        "db1", "journalctl", "-u", "postgresql@15-main", "-u", "matrixon-dr-guard", "--no-pager"
+    )
+
+
+def test_the_old_region_becomes_a_standby_that_follows(reports: pathlib.Path) -> None:
+    run = play("dr_failback", reports, "-e", "dr_failback_region=one", region="two")
+    assert run.code == 0, run.output
+    sql("db2", "CREATE TABLE IF NOT EXISTS following (at timestamptz); INSERT INTO following VALUES (now())")
+    until(
+        lambda: sql("db1", "SELECT count(*) FROM following", check=False) == "1", 30, "a row arrives at the old primary"
+    )
+    assert sql("db1", "SELECT pg_is_in_recovery()") == "t"
+    sql("db2", "DROP TABLE following")
+
+
+def test_going_back_loses_nothing_though_the_run_dies_at_each_step(
+    reports: pathlib.Path, canary: list[str], people: t.Any, room: str
+) -> None:
+    alice, _bob = people
+    words = [*to("one"), *canary]
+    with Traffic(alice, room) as traffic:
+        begun = time.monotonic()
+        for step in ("gates", "fence", "promote", "scale", "verify", "switch_dns"):
+            die_when(
+                "dr_failover",
+                reports,
+                *words,
+                region="two",
+                seen=lambda step=step: (
+                    bool(journal("one")["steps"].get(step, {}).get("finished")) and not journal("one")["finished"]
+                ),
+            )
+            assert len(serving()) <= 1, step
+        run = play("dr_failover", reports, *words, region="two")
+        assert run.code == 0, run.output
+        before = len(traffic.acknowledged)
+        until(lambda: len(traffic.acknowledged) > before + 5, 60, "users can send again")
+    assert serving() == ["one"]
+    assert set(traffic.acknowledged) <= events_of("one", room)
+    assert report_of(reports)["facts"]["loss"]["bytes"] == 0
+    print({"pause, with six deaths": traffic.pause_around(begun)})
