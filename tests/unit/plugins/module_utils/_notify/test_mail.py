@@ -21,6 +21,7 @@ MESSAGE = Message(
     "key", "started", "critical", "open", "S\u00fcbject <1>", "Text.\n.\nMore", "<p>H</p>", "", "", "", "d"
 )
 OPTIONS = {"host": "127.0.0.1", "sender": "Ops <ops@a.test>", "recipients": ["b@a.test", "c@a.test"]}
+SILENCE = "silence"
 GOOD = {
     "GREETING": "220 hello",
     "EHLO": "250-me\r\n250-AUTH PLAIN\r\n250 STARTTLS",
@@ -58,6 +59,8 @@ def smtp(tls: t.Any = None, **other: str | None) -> servers.Script:
                             pass
                         if replies["."] is None:
                             return
+                        if replies["."] == SILENCE:
+                            server.stopping.wait(10)
                         sock.sendall(f"{replies['.']}\r\n".encode())
 
         talk(sock, True)
@@ -129,6 +132,11 @@ def test_one_deadline_for_the_whole_dialogue(serve: t.Any) -> None:
     failure = failure_of(serve(servers.drip(b"220-", b"x", 0.02)), seconds=0.4)
     assert (failure.kind, failure.uncertain) == ("timeout", False)
     assert "no answer within 0.4 s" in failure.message
+
+
+def test_silence_after_the_message_leaves_it_open_what_became_of_it(serve: t.Any) -> None:
+    failure = failure_of(serve(smtp(END=SILENCE)), seconds=0.4)
+    assert (failure.kind, failure.again, failure.uncertain) == ("timeout", False, True)
 
 
 def test_nothing_listens(closed_port: int) -> None:
