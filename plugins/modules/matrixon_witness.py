@@ -141,6 +141,7 @@ heartbeat:
     lsn: 0/5000060
     at: "2026-11-27T12:34:56.789Z"
     newest_message_ms: 1795782896000
+    newest_event: 71234
     database_bytes: 8123456
     limits:
       max_connections: 100
@@ -193,6 +194,7 @@ error_kind:
 """
 
 import datetime
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -222,6 +224,8 @@ def main() -> None:
     )
     try:
         client = witness.Client(settings(module.params))
+        if module.params["state"] == "claimed":
+            require_claim(module.params)
     except ValueError as error:
         module.fail_json(msg=str(error))
     deadline = witness.Deadline(module.params["timeout"])
@@ -252,6 +256,20 @@ def settings(wanted: dict[str, t.Any]) -> witness.Settings:
     return witness.Settings(
         endpoints, wanted["server_name"], wanted["user"], wanted["password"], wanted["ca_file"] or None
     )
+
+
+def require_claim(wanted: dict[str, t.Any]) -> None:
+    """Raise ValueError naming what cannot be in a record."""
+    if not re.match(r"[a-z0-9_]*\Z", wanted["region"]):
+        raise ValueError(f"region: '{wanted['region']}' is no region; give its name, or '' so that nobody may serve")
+    if not re.match(r"[0-9]+\Z", wanted["system_identifier"]):
+        raise ValueError(
+            f"system_identifier: '{wanted['system_identifier']}' is not one; give what pg_controldata says of the cluster"
+        )
+    if wanted["timeline"] < 1:
+        raise ValueError(f"timeline: {wanted['timeline']} is not one; the first is 1")
+    if wanted["expected_epoch"] < 0:
+        raise ValueError(f"expected_epoch: {wanted['expected_epoch']} is not one; 0 means that there is no record")
 
 
 def read(client: witness.Client, deadline: witness.Deadline) -> dict[str, t.Any]:

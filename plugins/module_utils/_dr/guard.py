@@ -49,6 +49,8 @@ NO = "no"
 ASK = "ask again"
 
 AT_REST = ("inactive", "failed")
+# The unit has not begun: systemd asks this very guard.
+ASKING = ("condition", "start-pre")
 # Seconds: one question to systemd or the server; after SIGKILL; between two words about oneself.
 TOOL_TIMEOUT = 3
 KILL_TIMEOUT = 5
@@ -104,13 +106,36 @@ def judge(known: Known, region: str, standby: bool, override: int | None, overri
 
 
 def _unknown(record: Record | None, region: str, override_file: str) -> str:
-    """Return what is done about a witness that is silent."""
-    waits = f"so it is not known whether region {region} may serve, and it starts by itself when the witness says so"
+    """Return what follows from a witness that is silent."""
+    unknown = f"so it is not known whether region {region} may serve"
     if record is None:
-        return f"{waits}; this host has never heard of a record"
+        return f"{unknown}, and this host has never heard of a record"
     return (
-        f"{waits}; what was heard last is that {witness.told(record)}; if it is certain that nobody else serves, "
+        f"{unknown}; what was heard last is that {witness.told(record)}; if it is certain that nobody else serves, "
         f"write {record.epoch} into {override_file}"
+    )
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Which cluster some data is of, and how far its history goes."""
+
+    system_identifier: str
+    timeline: int
+
+
+def judge_lineage(record: Record, lineage: Lineage | None) -> Verdict | None:
+    """Say no to an old copy of the cluster that serves: another host of its region has gone on without it."""
+    if lineage is None or lineage.system_identifier != record.system_identifier:
+        # Another cluster is what a restore from a dump makes.
+        return None
+    if lineage.timeline >= record.timeline:
+        return None
+    return Verdict(
+        NO,
+        f"this database is on timeline {lineage.timeline}, and the one that serves since {record.since} is on "
+        f"{record.timeline} (epoch {record.epoch}, by {record.by}); it was left behind, so make it a standby, by "
+        "pg_rewind or anew",
     )
 
 
@@ -152,6 +177,7 @@ class Database:
     name: str
     psql: str
     message_query: str = ""
+    event_query: str = ""
 
 
 @dataclass(frozen=True)
@@ -292,10 +318,17 @@ class Memory:
 
 
 def run_tool(argv: list[str], text: str = "", timeout: float = TOOL_TIMEOUT) -> str:
-    """Run a tool and return what it prints; raise OSError with its last words if it fails."""
+    """Run a tool in the C locale and return what it prints; raise OSError with its first words if it fails."""
     try:
         done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as error:
         raise OSError(f"{os.path.basename(argv[0])} did not end within {timeout:.3g} s") from error
@@ -310,23 +343,26 @@ class Unit(t.NamedTuple):
 
     name: str
     active: str
+    sub: str = ""
 
 
 def parse_units(text: str) -> list[Unit]:
     """Return the units in the output of ``systemctl show``."""
     blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in text.split("\n\n")]
-    return [Unit(block["Id"], block.get("ActiveState", "")) for block in blocks if block.get("Id")]
+    return [
+        Unit(block["Id"], block.get("ActiveState", ""), block.get("SubState", ""))
+        for block in blocks
+        if block.get("Id")
+    ]
 
 
 class Systemd:
     """What is asked of systemd."""
 
-    def running(self, units: list[str]) -> list[str]:
+    def running(self, units: list[str]) -> list[Unit]:
         """Return those units that are not at rest."""
-        if not units:
-            return []
-        shown = run_tool(["systemctl", "show", "--property=Id,ActiveState", "--", *units])
-        return [unit.name for unit in parse_units(shown) if unit.active not in AT_REST]
+        shown = run_tool(["systemctl", "show", "--property=Id,ActiveState,SubState", "--", *units])
+        return [unit for unit in parse_units(shown) if unit.active not in AT_REST]
 
     def start(self, unit: str) -> None:
         run_tool(["systemctl", "start", "--no-block", "--", unit])
@@ -359,17 +395,26 @@ class Postgresql:
                 return None
 
     def has_signal(self) -> bool:
-        """Return whether it is, or would start as, a standby."""
-        return os.path.exists(os.path.join(self.database.data_directory, "standby.signal"))
+        """Return whether it is, or would start as, a standby. That nobody may look is no answer, but an OSError."""
+        try:
+            os.stat(os.path.join(self.database.data_directory, "standby.signal"))
+        except FileNotFoundError:
+            return False
+        return True
 
     def standby(self) -> bool:
         """Return whether it is a standby. Someone may have put the file there for later, so a server is asked."""
-        if not self.has_signal():
+        signed: bool | None
+        try:
+            signed = self.has_signal()
+        except OSError:
+            signed = None
+        if signed is False:
             return False
         try:
             return self.query("SELECT pg_is_in_recovery()", "postgres") != "f"
         except OSError:
-            return True
+            return signed is True
 
     def query(self, statement: str, database: str) -> str:
         """Return what the server answers, or raise OSError."""
@@ -389,16 +434,30 @@ class Postgresql:
         text = self.query(self.database.message_query, self.database.name)
         return int(text) if text else None
 
+    def newest_event(self) -> int | None:
+        """Return the number of the newest event, by the homeserver's own tables."""
+        text = self.query(self.database.event_query, self.database.name)
+        return int(text) if text else None
+
     def size(self) -> int:
         """Return the bytes of all databases."""
         return int(self.query("SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database", "postgres"))
 
+    def lineage(self) -> Lineage | None:
+        """Return what the data is of while no server runs; None where that cannot be read, such as of no data."""
+        tool = os.path.join(os.path.dirname(self.database.psql), "pg_controldata")
+        try:
+            control = run_tool([tool, self.database.data_directory])
+            names = os.listdir(os.path.join(self.database.data_directory, "pg_wal"))
+        except OSError:
+            return None
+        return parse_lineage(control, names)
+
     def end(self, number: int) -> None:
-        """Send a signal to the postmaster; with SIGKILL also to its children, which would go on without it."""
+        """Send a signal to the postmaster and to its children, which go on with their clients where it hangs."""
         pid = self.postmaster()
         if pid:
-            children = children_of(pid) if number == signal.SIGKILL else []
-            for process in [pid, *children]:
+            for process in [pid, *children_of(pid)]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, number)
 
@@ -414,6 +473,18 @@ SELECT CASE WHEN pg_is_in_recovery() THEN json_build_object('recovery', true) EL
         'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction'))
 ) END
 """
+
+
+def parse_lineage(control: str, names: list[str]) -> Lineage | None:
+    """Return the lineage that pg_controldata tells of, and the names of the files of the log."""
+    found = {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in control.splitlines())}
+    try:
+        # After a promotion the control file is behind until the next checkpoint, the history is not.
+        histories = [int(name[:8], 16) for name in names if name.endswith(".history")]
+        timeline = max([int(found["Latest checkpoint's TimeLineID"]), *histories])
+        return Lineage(found["Database system identifier"], timeline)
+    except (KeyError, ValueError):
+        return None
 
 
 def children_of(pid: int) -> list[int]:
@@ -537,7 +608,8 @@ class Guard:
             if verdict.answer == NO:
                 for unit in self.memory.waiting():
                     self.memory.forget(unit)
-            self._stop(serving, verdict.reason)
+            # Who asks just now is told why not, and need not be stopped.
+            self._stop(self.serving(asking=False), "nothing here may serve")
         elif self.config.lease:
             self._hold(serving, known, verdict, named)
         if verdict.answer == YES and not (self.config.lease and named and self.lease.left() <= 0):
@@ -556,18 +628,19 @@ class Guard:
         if named and record is not None:
             self._try("the lease", lambda: self.lease.keep(record.revision, self._deadline()))
         if self.lease.left() <= 0 and not (verdict.answer == YES and not named):
-            reason = f"the lease of {self.config.lease:.3g} s has run out: {known.failure or 'it could not be renewed'}"
+            reason = f"the lease of {self.config.lease:.3g} s has run out"
             for unit in serving:
                 self.memory.wait(unit)
             self._stop(serving, reason)
 
-    def serving(self) -> list[str]:
-        """Return the units that serve or are about to. A standby does not."""
+    def serving(self, asking: bool = True) -> list[str]:
+        """Return the units that serve, with those that ask if they may. A standby does not."""
+        running: list[str] = []
         try:
-            running = self.systemd.running(self.config.units)
+            units = self.systemd.running(self.config.units)
+            running = [unit.name for unit in units if asking or unit.sub not in ASKING]
         except OSError as error:
             self._complain("systemd", str(error))
-            running = []
         database = self.config.database
         if database is not None and self.postgresql is not None:
             listens = self.postgresql.postmaster() is not None
@@ -581,7 +654,7 @@ class Guard:
         """Stop what serves, with force if need be, and see that it has ended."""
         if not serving:
             return
-        log(f"stopping {', '.join(serving)}: {reason}")
+        log(f"stopping {', '.join(serving)}, for {reason}")
         for number, seconds in ((signal.SIGQUIT, self.config.stop_timeout), (signal.SIGKILL, KILL_TIMEOUT)):
             if number == signal.SIGKILL:
                 self._try("systemd", lambda: self.systemd.kill(serving))
@@ -592,7 +665,7 @@ class Guard:
             if self._await_end(serving, seconds):
                 log(f"stopped {', '.join(serving)}")
                 return
-            log(f"{', '.join(self.serving())} did not end within {seconds:.3g} s")
+            log(f"{', '.join(self.serving(asking=False))} did not end within {seconds:.3g} s")
 
     def _end_database(self, number: int) -> None:
         postgresql = self.postgresql
@@ -601,11 +674,11 @@ class Guard:
 
     def _await_end(self, units: list[str], seconds: float) -> bool:
         end = self.clock() + seconds
-        while set(self.serving()) & set(units):
+        while set(self.serving(asking=False)) & set(units):
             if self.clock() >= end:
                 return False
             notify("WATCHDOG=1")
-            time.sleep(0.1)
+            time.sleep(0.2)
         return True
 
     def _start_waiting(self) -> None:
@@ -698,6 +771,8 @@ class Heart:
         self.client = Client(guard.config.witness)
         self._size: int | None = None
         self._measured = -REPEAT * 1.0
+        self._message_after = 0.0
+        self._message_failed = False
         self._said = ""
 
     def beat(self) -> bool:
@@ -707,14 +782,20 @@ class Heart:
             return False
         # Before the position is asked for: an age must not be told too small.
         at = witness.stamp(utc_now())
+        event = self._ask(self.postgresql.database.event_query, self.postgresql.newest_event)
         facts = self.postgresql.facts()
         if facts.pop("recovery"):
+            return False
+        old = judge_lineage(record, Lineage(facts["system_identifier"], facts["timeline"]))
+        if old is not None:
+            self.say(f"no heartbeat: {old.reason}")
             return False
         value = {
             "region": self.guard.config.region,
             "host": self.guard.config.host,
             "at": at,
-            "newest_message_ms": self._message(),
+            "newest_message_ms": self._ask(self.postgresql.database.message_query, self.postgresql.newest_message),
+            "newest_event": event,
             "database_bytes": self._bytes(),
             **facts,
         }
@@ -722,13 +803,17 @@ class Heart:
             PRIMARY, record.revision, witness.HEARTBEAT, value, Deadline(self.guard.config.interval)
         )
 
-    def _message(self) -> int | None:
-        if not self.postgresql.database.message_query:
+    def _ask(self, query: str, ask: t.Callable[[], int | None]) -> int | None:
+        # A homeserver that has no tables yet would fill the database's log.
+        if not query or self.guard.clock() < self._message_after:
             return None
         try:
-            return self.postgresql.newest_message()
+            return ask()
         except (OSError, ValueError) as error:
-            self.say(f"the time of the newest message is not known: {error}")
+            self._message_after = self.guard.clock() + REPEAT
+            if not self._message_failed:
+                log(f"what is newest in the homeserver's tables is not known: {error}")
+            self._message_failed = True
             return None
 
     def _bytes(self) -> int | None:
@@ -776,33 +861,43 @@ def run(config: Config) -> int:
 
 def check(config: Config, kind: str, unit: str, clock: t.Callable[[], float] = time.monotonic) -> int:
     """Return 0 if a unit may start. A witness that is silent is given some time: the network may be on its way."""
-    memory, client = Memory(config), Client(config.witness)
-    standby = kind == "database" and config.database is not None and Postgresql(config.database).has_signal()
-    deadline = Deadline(config.check_timeout, clock)
-    while True:
+    memory = Memory(config)
+    postgresql = Postgresql(config.database) if kind == "database" and config.database else None
+    if postgresql is not None and postgresql.has_signal():
         verdict = judge(Known(None), config.region, True, None)
-        if not standby:
-            verdict = _check_once(config, client, memory, deadline.within(config.interval * 2))
-        if verdict.answer != ASK or deadline.remaining() < 1:
-            break
-        time.sleep(1)
+    else:
+        verdict = _insist(config, memory, postgresql.lineage() if postgresql is not None else None, clock)
     if verdict.answer == ASK:
         memory.wait(unit)
-    else:
-        memory.forget(unit)
+        log(f"{unit} stays down until the witness says that it may start: {verdict.reason}")
+        return 1
+    memory.forget(unit)
     log(f"{unit} {'may start' if verdict.answer == YES else 'stays down'}: {verdict.reason}")
     return 0 if verdict.answer == YES else 1
 
 
-def _check_once(config: Config, client: Client, memory: Memory, deadline: Deadline) -> Verdict:
+def _insist(config: Config, memory: Memory, lineage: Lineage | None, clock: t.Callable[[], float]) -> Verdict:
+    """Ask until there is an answer, or the time is over."""
+    client, deadline = Client(config.witness), Deadline(config.check_timeout, clock)
+    while True:
+        verdict = _check_once(config, client, memory, lineage, deadline.within(config.interval * 2))
+        if verdict.answer != ASK or deadline.remaining() < 1:
+            return verdict
+        time.sleep(1)
+
+
+def _check_once(config: Config, client: Client, memory: Memory, lineage: Lineage | None, deadline: Deadline) -> Verdict:
     known = ask(client, memory, deadline)
     verdict = judge(known, config.region, False, memory.override(), config.override)
-    named = not known.failure and known.record is not None and known.record.region == config.region
-    if not (config.lease and named and known.record is not None):
+    record = known.record
+    if known.failure or record is None or record.region != config.region:
         return verdict
+    old = judge_lineage(record, lineage)
+    if old is not None or not config.lease:
+        return old or verdict
     # Nobody may see it serve without a lease.
     try:
-        if Lease(config, client, memory, boot_clock).keep(known.record.revision, deadline):
+        if Lease(config, client, memory, boot_clock).keep(record.revision, deadline):
             return verdict
         return Verdict(ASK, "the record was changed just now; it is asked for again")
     except WitnessError as failure:

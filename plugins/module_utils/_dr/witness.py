@@ -42,7 +42,7 @@ PERMISSION_DENIED = 7
 UNAUTHENTICATED = 16
 # etcd gives some refusals of the password and the token no code of their own.
 BAD_LOGIN = ("authentication failed", "user name is empty", "user name not found")
-BAD_TOKEN = ("invalid auth token", "auth: revision in header is old")
+BAD_TOKEN = ("invalid auth token", "revision of auth store is old")
 
 Clock = t.Callable[[], float]
 Json = dict[str, t.Any]
@@ -375,8 +375,12 @@ def _post(
         raise WitnessError(TLS, f"the witness at {peer} is not trusted: {error.verify_message}") from error
     except socket.timeout as error:
         raise WitnessError(TIMEOUT, f"the witness at {peer} gave no answer within {deadline.seconds:.3g} s") from error
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        raise WitnessError(REFUSED, f"the witness at {peer} closed the connection before it had answered") from error
     except ssl.SSLError as error:
         raise WitnessError(TLS, f"the witness at {peer} does not speak TLS as it should: {_reason(error)}") from error
+    except (http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
+        raise WitnessError(REFUSED, f"the witness at {peer} closed the connection before it had answered") from error
     except http.client.HTTPException as error:
         raise WitnessError(PARSE, f"the witness at {peer} gave an answer that is not HTTP: {_reason(error)}") from error
     except OSError as error:
