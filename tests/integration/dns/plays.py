@@ -56,7 +56,11 @@ def _tasks(name: str, variables: dict[str, t.Any]) -> list[dict[str, t.Any]]:
 
 
 def run(
-    directory: pathlib.Path, cases: dict[str, dict[str, t.Any]], *words: str, hosts: t.Sequence[str] = ("first",)
+    directory: pathlib.Path,
+    cases: dict[str, dict[str, t.Any]],
+    *words: str,
+    hosts: t.Sequence[str] = ("first",),
+    collections: pathlib.Path | None = None,
 ) -> tuple[dict[str, Case], str]:
     """Run cases in their order; return what came of each, and all that Ansible said."""
     kept = directory / "kept.json"
@@ -90,7 +94,14 @@ def run(
     done = subprocess.run(
         [*argv, str(directory / "play.yml"), *words],
         cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "False"},
+        env={
+            **os.environ,
+            "NO_COLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "False",
+            "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(
+                [*([str(collections)] if collections else []), str(ROOT / ".build/collections")]
+            ),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

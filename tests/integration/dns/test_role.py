@@ -10,11 +10,11 @@ import typing as t
 import pytest
 from amazon import KEYS, Amazon
 from amazon import ZONE as CLOUD
+from cloudflare import TOKEN, Cloudflare
+from cloudflare import ZONE as FLARE
 from conftest import ZONE, Region
 from nameservers import KEY_NAME, KEY_SECRET, LOOPBACK, OTHER_SECRET
 from plays import Case, run
-
-TOKEN = "a-token-of-tests-that-nobody-may-read"
 
 
 def moved(name: str, *values: str, **more: t.Any) -> dict[str, t.Any]:
@@ -36,6 +36,13 @@ def amazon() -> t.Iterator[Amazon]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def flare() -> t.Iterator[Cloudflare]:
+    running = Cloudflare()
+    yield running
+    running.stop()
+
+
 def program(path: pathlib.Path, *lines: str) -> list[str]:
     path.write_text("\n".join(("#!/bin/sh", *lines)) + "\n")
     path.chmod(0o755)
@@ -48,7 +55,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def ran(region: Region, silent: str, amazon: Amazon, directory: pathlib.Path) -> tuple[dict[str, Case], str]:
+def ran(
+    region: Region, silent: str, amazon: Amazon, flare: Cloudflare, directory: pathlib.Path
+) -> tuple[dict[str, Case], str]:
     """Every case, in one run."""
     for name in ("both", "secret", "deaf", "quiet", "lied"):
         region.primary.put(ZONE, name, "120 A 192.0.2.1")
@@ -80,6 +89,9 @@ def ran(region: Region, silent: str, amazon: Amazon, directory: pathlib.Path) ->
         f"{control} zone-commit {ZONE}",
     )
     region.put("hooked", "60 A 192.0.2.1")
+    flared = {"dns_driver": "cloudflare", "dns_servers": [flare.server]}
+    for value in ("192.0.2.1", "192.0.2.2"):
+        flare.add(f"matrix.{FLARE}", value, 300)
     cases: dict[str, dict[str, t.Any]] = {
         "changed": {**update, **lost, "dns_records": records},
         "again": {**update, **lost, "dns_records": records},
@@ -113,6 +125,17 @@ def ran(region: Region, silent: str, amazon: Amazon, directory: pathlib.Path) ->
             "dns_servers": [amazon.server],
             "dns_records": [{"name": f"matrix.{CLOUD}", "values": ["192.0.2.2", "192.0.2.3"]}],
         },
+        "flare": {
+            **flared,
+            "dns_cloudflare_api_token": TOKEN,
+            "dns_records": [{"name": f"matrix.{FLARE}", "values": ["192.0.2.2", "192.0.2.3"]}],
+        },
+        "no_token": {
+            "entry": "preflight",
+            **flared,
+            "dns_cloudflare_api_token": f"{TOKEN}-of-others",
+            "dns_records": [{"name": f"matrix.{FLARE}", "values": ["192.0.2.4"]}],
+        },
         "wrong": {
             "entry": "preflight",
             "dns_driver": "cloudflare",
@@ -122,7 +145,7 @@ def ran(region: Region, silent: str, amazon: Amazon, directory: pathlib.Path) ->
             "dns_timeout": 0,
         },
     }
-    return run(directory, cases, "-vvv")
+    return run(directory, cases, "-vvv", collections=flare.collection(directory / "collections"))
 
 
 @pytest.fixture(scope="session")
@@ -226,6 +249,16 @@ def test_route53_is_changed_and_asked_at_its_servers(cases: dict[str, Case], ama
     assert found["TTL"] == 60
     assert [one["Value"] for one in found["ResourceRecords"]] == ["192.0.2.2", "192.0.2.3"]
     assert cases["cloud"].result["settled"] is True
+
+
+def test_cloudflare_is_told_what_is_new_before_what_is_old_goes(cases: dict[str, Case], flare: Cloudflare) -> None:
+    assert cases["flare"].failed == ""
+    assert (cases["flare"].result["settled"], cases["flare"].result["held_seconds"]) == (True, 300)
+    assert flare.done == [("PUT", "192.0.2.2"), ("POST", "192.0.2.3"), ("DELETE", "192.0.2.1")]
+    found = sorted((one["content"], one["ttl"], one["proxied"]) for one in flare.records.values())
+    assert found == [("192.0.2.2", 60, False), ("192.0.2.3", 60, False)]
+    (problem,) = cases["no_token"].problems
+    assert problem.startswith("dns_driver: cloudflare cannot be used: API request not authenticated; Status: 403")
 
 
 def test_all_that_is_wrong_in_the_variables_is_said_at_once(cases: dict[str, Case]) -> None:

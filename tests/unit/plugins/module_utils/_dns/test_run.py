@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from typing import Any
 
 import pytest
@@ -152,6 +153,27 @@ def test_one_question_that_breaks_takes_no_other_with_it(
     answers = run(clock).records[0]["answers"]
     assert answers[0]["outcome"] == "answered"
     assert "the check itself broke (ZeroDivisionError: a fault)" in answers[1]["message"]
+
+
+def test_what_hangs_is_left_behind_at_the_deadline(
+    clock: Clock, world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, ended = query.look_up, threading.Event()
+
+    def stuck(server: Any, *more: Any) -> Answer:
+        if server.port == 5353:
+            ended.wait(30)
+        return told(server, *more)
+
+    monkeypatch.setattr(query, "look_up", stuck)
+    try:
+        given = options(records=[{"name": "matrix.example.com"}], deadline=0.3)
+        answers = check_dns(given, NOW).records[0]["answers"]
+        assert not ended.is_set()
+    finally:
+        ended.set()
+    assert [one["outcome"] for one in answers] == ["answered", "timeout"]
+    assert "not finished when the total deadline of 0.3 s ended" in answers[1]["message"]
 
 
 WRONG = {
