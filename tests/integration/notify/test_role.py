@@ -31,8 +31,9 @@ def play(tmp_path: pathlib.Path, tasks: list[dict[str, t.Any]], *words: str, **v
     known = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
-        # As many inventories have it; the role needs no rights.
+        # As many inventories have it for all; the role needs no rights.
         "ansible_become": True,
+        "ansible_become_user": "nobody",
         "ansible_become_exe": "/nonexistent/sudo",
         "matrixon_server_name": "example.test",
         "matrixon_profile": "synapse",
@@ -40,7 +41,7 @@ def play(tmp_path: pathlib.Path, tasks: list[dict[str, t.Any]], *words: str, **v
         "notify_timeout": 20,
         **variables,
     }
-    hosts = {"all": {"hosts": {"db1": known}}}
+    hosts = {"all": {"vars": known, "hosts": {"db1": {}}}}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "db1", "gather_facts": False, "tasks": tasks}]))
     done = subprocess.run(
@@ -162,7 +163,10 @@ def test_own_words_own_template_and_when_it_fails(receiver: Start, tmp_path: pat
         "notify_text_template": "mine.txt.j2",
         "notify_html_template": "",
     }
-    tasks = [told(**words, notify_to=["chat"]), told(**words, notify_to=["broken"], notify_fail_on="all")]
+    tasks = [
+        told(**words, notify_to=["chat"], notify_host="db1"),
+        told(**words, notify_to=["broken"], notify_fail_on="all"),
+    ]
     unsafe = {"name": "Read", "ansible.builtin.command": "echo '{% raw %}{{ 1 + 1 }}{% endraw %}'", "register": "read"}
     unsafe["vars"] = {"ansible_become": False}
     take = {"name": "Take", "ansible.builtin.set_fact": {"said": "{{ read.stdout }}"}}
