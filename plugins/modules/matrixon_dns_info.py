@@ -208,14 +208,6 @@ records:
           error_kind: null
           message: ""
           duration_ms: 3
-ttls:
-  description:
-    - For how many seconds clients may keep each record, C(null) where that was not seen at every server.
-  returned: when the options are good
-  type: list
-  elements: dict
-  sample:
-    - {name: matrix.example.com, type: A, ttl: 60}
 zones:
   description: The zones that were asked, each with its C(name) and the C(servers) that were asked for it.
   returned: when the options are good
@@ -265,7 +257,6 @@ def main():
         seconds=outcome.seconds,
         records=outcome.records,
         zones=outcome.zones,
-        ttls=outcome.ttls,
     )
     if module._diff:
         result["diff"] = diff_of(options, outcome.records)

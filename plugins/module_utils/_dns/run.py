@@ -13,18 +13,12 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils._dns import model, query
-from ansible_collections.matrixon.ops.plugins.module_utils._dns.judge import (
-    Policy,
-    judge,
-    judge_record,
-    judge_ttl,
-    settled,
-)
+from ansible_collections.matrixon.ops.plugins.module_utils._dns.judge import Policy, judge, judge_record, settled
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.look import Tools, look, moves_of, server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.model import Answer, Observed, Seen, wanted_of
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.options import OptionErrors, Options, errors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
-from ansible_collections.matrixon.ops.plugins.module_utils._report import UNKNOWN, Report
+from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 
 # Between two looks while it waits.
 PAUSE = 0.5
@@ -37,7 +31,6 @@ class Outcome:
     report: Report
     records: list[dict[str, t.Any]]
     zones: list[dict[str, t.Any]]
-    ttls: list[dict[str, t.Any]]
     settled: bool
     seconds: float
 
@@ -81,7 +74,6 @@ def check_dns(
         report,
         [_entry(seen, observed, policy) for seen in observed.records],
         [{"name": zone.name, "servers": [str(server) for server in zone.servers]} for zone in observed.zones],
-        [_ttl(seen, policy) for seen in observed.records],
         done,
         round(patience.elapsed(), 3),
     )
@@ -118,13 +110,6 @@ def _entry(seen: Seen, observed: Observed, policy: Policy) -> dict[str, t.Any]:
         "message": judge_record(seen, policy).message,
         "answers": [_told(one, observed) for one in seen.answers],
     }
-
-
-def _ttl(seen: Seen, policy: Policy) -> dict[str, t.Any]:
-    """Return for how long clients may keep a record, None where that was not seen at every server."""
-    check = judge_ttl(seen, policy)
-    known = check.status != UNKNOWN and check.value is not None
-    return {"name": seen.wanted.name, "type": seen.wanted.type, "ttl": int(check.value or 0) if known else None}
 
 
 def _told(answer: Answer, observed: Observed) -> dict[str, t.Any]:

@@ -115,21 +115,6 @@ def test_servers_are_reached_where_it_is_told(clock: Clock, world: dict[str, Any
     assert world["reached"] == {"127.0.0.1:5300", "[2001:db8::53]:5353"}
 
 
-def test_ttls_are_unknown_where_they_were_not_seen_everywhere(
-    clock: Clock, world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run(clock).ttls == [{"name": "matrix.example.com", "type": "A", "ttl": 60}]
-    told = query.look_up
-
-    def half(server: Any, *more: Any) -> Answer:
-        if server.port == 5353:
-            return Answer(server, "matrix.example.com", "timeout", message="it does not answer")
-        return told(server, *more)
-
-    monkeypatch.setattr(query, "look_up", half)
-    assert run(clock).ttls[0]["ttl"] is None
-
-
 def test_the_difference(clock: Clock, world: dict[str, Any]) -> None:
     given = options(records=[{"name": "matrix.example.com", "values": ["192.0.2.2"], "ttl": 30}])
     outcome = check_dns(given, NOW, clock, clock.sleep)
