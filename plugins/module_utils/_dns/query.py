@@ -78,7 +78,7 @@ def _by_datagram(query: t.Any, server: Server, deadline: Deadline) -> t.Any:
         except dns.exception.Timeout:
             continue
         except OSError as error:
-            raise _cannot(error) from error
+            raise _cannot(error, server) from error
         except dns.message.Truncated:
             raise
         except (dns.exception.DNSException, ValueError) as error:
@@ -112,9 +112,9 @@ def _by_tcp(query: t.Any, server: Server, deadline: Deadline) -> t.Any:
         raise _malformed(error) from error
 
 
-def _cannot(error: OSError) -> ProbeFailure:
-    if error.errno in NO_WAY:
-        return _failure(model.NO_IPV6, f"this host has no way to it ({reason(error)})")
+def _cannot(error: OSError, server: Server) -> ProbeFailure:
+    if ":" in server.address and error.errno in NO_WAY:
+        return _failure(model.NO_IPV6, f"this host has no IPv6 to reach it with ({reason(error)})")
     if isinstance(error, ConnectionRefusedError):
         return _failure(model.UNREACHABLE, "nothing listens there")
     return _failure(model.UNREACHABLE, f"it cannot be reached ({reason(error)})")

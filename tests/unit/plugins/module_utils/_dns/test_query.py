@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import dns.flags
@@ -12,6 +13,7 @@ import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._dns import query
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.model import Answer, Server
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 
 SERVER = Server("192.0.2.53")
 SOA = "test. 900 IN SOA ns1.test. admin.test. 7 3600 600 86400 30"
@@ -78,6 +80,29 @@ def test_a_server_without_authority() -> None:
 )
 def test_rcodes(rcode: str, outcome: str) -> None:
     assert read(rcode=rcode).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("address", "number", "outcome"),
+    [
+        ("2001:db8::53", errno.ENETUNREACH, "no_ipv6"),
+        ("2001:db8::53", errno.EADDRNOTAVAIL, "no_ipv6"),
+        ("2001:db8::53", errno.ECONNREFUSED, "unreachable"),
+        # That the host is cut off from IPv4 says nothing of IPv6.
+        ("192.0.2.53", errno.ENETUNREACH, "unreachable"),
+        ("192.0.2.53", errno.EHOSTUNREACH, "unreachable"),
+    ],
+)
+def test_a_server_that_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch, address: str, number: int, outcome: str
+) -> None:
+    def fails(server: Server) -> Any:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(query, "_connected", fails)
+    server = Server(address)
+    answer = query.look_up(server, server, "a.test", "A", Deadline(5))
+    assert (answer.outcome, answer.error_kind) == (outcome, "refused")
 
 
 def test_the_zone_of_a_name() -> None:
