@@ -337,6 +337,8 @@ def restore_command(place: Host, deadline: Deadline) -> str:
 def recover(place: Host, deadline: Deadline) -> None:
     """Replay the log of a server that was not stopped cleanly, by a server for one user that ends at once."""
     argv = [place.tool("postgres"), "--single", "-F", "-D", place.data]
+    # The checkpoint at its end must not take away the very log that pg_rewind needs then.
+    argv += ["-c", "wal_keep_size=1TB", "-c", "max_slot_wal_keep_size=-1"]
     argv += ["-c", f"config_file={place.configuration}", "template1"]
     place.runner.run(argv, deadline, doing=f"crash recovery of {place.data}")
     state = place.control(deadline)["Database cluster state"]

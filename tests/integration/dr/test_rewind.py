@@ -15,7 +15,11 @@ def untouched(pair: Pair) -> dict[str, str]:
 
 def test_a_server_that_was_killed_is_recovered_and_rewound_and_keeps_its_own_files(split: Pair) -> None:
     one, two = split.one, split.two
+    # Crash recovery ends with a checkpoint, after which a server keeps no more than it must.
+    one.set(wal_keep_size="0")
     one.start()
+    for dummy in range(3):
+        one.sql("SELECT pg_switch_wal(); INSERT INTO messages (body) VALUES ('x')")
     refused = split.rewind()
     assert refused["failed"] and "stop it first" in refused["msg"]
     rows = two.rows()
