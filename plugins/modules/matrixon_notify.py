@@ -49,6 +49,11 @@ options:
       - In which state that is now, such as V(started). Only a change of it is told.
     type: str
     required: true
+  occasion:
+    description:
+      - Which time it is, such as the id of a run. The same state on another occasion is a change and is told.
+    type: str
+    default: ""
   severity:
     description: How bad that is.
     type: str
@@ -350,6 +355,7 @@ def argument_spec():
     return dict(
         key=dict(type="str", required=True, no_log=False),
         state=dict(type="str", required=True),
+        occasion=dict(type="str", default=""),
         severity=dict(type="str", choices=list(SEVERITIES), default="info"),
         incident=dict(type="str", choices=list(INCIDENT), default=NONE),
         subject=dict(type="str", required=True),

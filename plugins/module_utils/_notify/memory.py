@@ -58,14 +58,15 @@ class Remembered:
     key: str
     id: str
     state: str = ""
+    occasion: str = ""
     change: int = 0
     channels: t.Mapping[str, Told] = field(default_factory=dict)
 
-    def in_state(self, state: str) -> Remembered:
-        """Return what is known once this state is announced."""
-        if state == self.state:
+    def in_state(self, state: str, occasion: str = "") -> Remembered:
+        """Return what is known once this state is announced. On another occasion the same state is a change."""
+        if (state, occasion) == (self.state, self.occasion):
             return self
-        return dataclasses.replace(self, state=state, change=self.change + 1)
+        return dataclasses.replace(self, state=state, occasion=occasion, change=self.change + 1)
 
     def told(self, channel: str, incident: str, at: str) -> Remembered:
         """Return what is known once a channel was told the present state."""
@@ -185,7 +186,8 @@ def _parse(document: t.Any, key: str) -> Remembered:
     if document["schema"] != SCHEMA or document["key"] != key:
         raise ValueError("another file")
     channels = {str(name): _parse_told(told) for name, told in document["channels"].items()}
-    return Remembered(key, str(document["id"]), str(document["state"]), int(document["change"]), channels)
+    name, state, occasion = (str(document[word]) for word in ("id", "state", "occasion"))
+    return Remembered(key, name, state, occasion, int(document["change"]), channels)
 
 
 def _parse_told(entry: t.Any) -> Told:

@@ -43,6 +43,7 @@ class Message:
 
     key: str
     state: str
+    occasion: str
     severity: str
     incident: str
     subject: str

@@ -97,6 +97,7 @@ def message_of(options: Options) -> Message:
     return Message(
         key=options["key"],
         state=options["state"],
+        occasion=options["occasion"],
         severity=options["severity"],
         incident=options["incident"],
         subject=subject,
@@ -138,6 +139,8 @@ def errors(options: Options) -> t.Iterator[str]:
             yield f"{name}: it is empty; give the name that is to stand in the report"
     yield from _word_errors("key", options["key"], LONGEST_KEY, "what it is about, such as dr_failover/example.com")
     yield from _word_errors("state", options["state"], LONGEST_STATE, "one word, such as started")
+    if options["occasion"]:
+        yield from _word_errors("occasion", options["occasion"], LONGEST_STATE, "one word, such as the id of a run")
     for name in ("subject", "text"):
         if not options[name].strip():
             yield f"{name}: it is empty; say what happened"

@@ -117,7 +117,7 @@ class Run:
         started = self.now()
         with self._held():
             before = self._load()
-            known = before.in_state(self.message.state)
+            known = before.in_state(self.message.state, self.message.occasion)
             plan = {channel.name: self._decided(channel, known) for channel in self.channels}
             meant = [channel for channel in self.channels if plan[channel.name] is None]
             if known is not before and not self.check_mode:

@@ -175,9 +175,12 @@ def test_only_who_failed_is_tried_again_and_a_new_state_is_told_to_all(receiver:
     assert statuses(notify(**asked, state="completed")) == {"first": "sent", "second": "sent"}
     # Back in a state in which it has been: that is news, too.
     assert statuses(notify(**asked)) == {"first": "sent", "second": "sent"}
+    # So is the same on another occasion, once.
+    assert statuses(notify(**asked, occasion="run2")) == {"first": "sent", "second": "sent"}
+    assert statuses(notify(**asked, occasion="run2")) == {"first": "unchanged", "second": "unchanged"}
     # Another thing has a memory of its own.
     assert statuses(notify(**asked, key="deploy/example.test")) == {"first": "sent", "second": "sent"}
-    assert (len(first.requests), len(second.requests)) == (4, 5)
+    assert (len(first.requests), len(second.requests)) == (5, 6)
     kept = sorted(path for path in pathlib.Path(state_dir).iterdir())
     assert pathlib.Path(state_dir).stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}

@@ -18,7 +18,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadlin
 
 NOW = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.timezone.utc)
 MESSAGE = Message(
-    "key", "started", "critical", "open", "S\u00fcbject <1>", "Text.\n.\nMore", "<p>H</p>", "", "", "", "d"
+    "key", "started", "", "critical", "open", "S\u00fcbject <1>", "Text.\n.\nMore", "<p>H</p>", "", "", "", "d"
 )
 OPTIONS = {"host": "127.0.0.1", "sender": "Ops <ops@a.test>", "recipients": ["b@a.test", "c@a.test"]}
 SILENCE = "silence"

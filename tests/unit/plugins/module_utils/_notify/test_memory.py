@@ -18,7 +18,15 @@ KNOWN = Remembered("key", "id")
 
 def message(**more: t.Any) -> Message:
     given = {
-        **{"key": "key", "state": "started", "severity": "warning", "incident": "open", "subject": "s", "text": "t"},
+        **{
+            "key": "key",
+            "state": "started",
+            "occasion": "",
+            "severity": "warning",
+            "incident": "open",
+            "subject": "s",
+            "text": "t",
+        },
         **{"html": "", "public_subject": "s", "public_text": "p", "link": "", "deployment": "d"},
     }
     return Message(**{**given, **more})
@@ -41,6 +49,9 @@ def test_same_state_again_is_no_change_and_each_other_is() -> None:
     one = channel()
     assert memory.already_told(one, first.in_state("a")) == Told(1, "a", AT)
     assert memory.already_told(one, first.in_state("b")) is None
+    # The same on another occasion.
+    assert memory.already_told(one, first.in_state("a", "run2")) is None
+    assert first.in_state("a", "run2").in_state("a", "run2").change == 2
     # Back in a, of which it was told before b.
     assert memory.already_told(one, first.in_state("b").in_state("a")) is None
 
@@ -99,7 +110,7 @@ def test_file_holds_what_was_told(tmp_path: pathlib.Path) -> None:
     one.prepare()
     fresh = one.load()
     assert (fresh.change, fresh.channels) == (0, {})
-    known = fresh.in_state("a").told("one", "open", AT).told("two", "none", AT)
+    known = fresh.in_state("a", "run2").told("one", "open", AT).told("two", "none", AT)
     one.save(known)
     assert one.load() == known
     assert pathlib.Path(one.path).stat().st_mode & 0o777 == 0o600

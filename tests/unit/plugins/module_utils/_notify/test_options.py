@@ -26,7 +26,15 @@ def channel(kind: str | None, **more: t.Any) -> dict[str, t.Any]:
 def call(**more: t.Any) -> dict[str, t.Any]:
     given = {
         **{"deployment": "example", "profile": "synapse", "key": "dr_failover/example.test", "state": "started"},
-        **{"severity": "info", "incident": "none", "subject": "Subject", "text": "Text", "html": "", "link": ""},
+        **{
+            "occasion": "",
+            "severity": "info",
+            "incident": "none",
+            "subject": "Subject",
+            "text": "Text",
+            "html": "",
+            "link": "",
+        },
         **{"public_subject": "", "public_text": "", "channels": [channel("webhook")], "to": [], "state_dir": "/var/x"},
         **{"timeout": 15.0, "attempts": 3},
     }
@@ -124,6 +132,7 @@ def test_what_can_be_right_is_taken(kind: str, more: dict[str, t.Any]) -> None:
         ({"key": "k" * 201}, "key: "),
         ({"key": "two words"}, "key: 'two words' cannot be used"),
         ({"state": "a\nb"}, "state: "),
+        ({"occasion": "a b"}, "occasion: 'a b' cannot be used"),
         ({"subject": " "}, "subject: it is empty"),
         ({"subject": "s" * 201}, "subject: it has 201 letters; give 200 at most"),
         ({"text": ""}, "text: it is empty"),

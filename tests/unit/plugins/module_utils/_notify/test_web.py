@@ -20,7 +20,15 @@ def response(status: int, body: bytes = b"", retry_after: str | None = None) -> 
 
 def message(**more: t.Any) -> Message:
     given = {
-        **{"key": "key", "state": "started", "severity": "error", "incident": "open", "subject": "s<", "text": "t"},
+        **{
+            "key": "key",
+            "state": "started",
+            "occasion": "",
+            "severity": "error",
+            "incident": "open",
+            "subject": "s<",
+            "text": "t",
+        },
         **{"html": "<p>t</p>", "public_subject": "ps", "public_text": "p", "link": "", "deployment": "d"},
     }
     return Message(**{**given, **more})
