@@ -55,6 +55,9 @@ options:
     description: What the step found.
     type: dict
     default: {}
+  since:
+    description: When the step really began, as V(2026-11-27T12:00:00.000Z). Left out, it is now.
+    type: str
   started:
     description: When the move began that is to be forgotten, as its journal says.
     type: str
@@ -144,15 +147,17 @@ REPORT = dict(
 
 def changed_journal(options, found, now):
     """Return the journal that the options ask for."""
+    since = options["since"] or now
     state = options["state"]
     if state == "ended" and (found is None or found["finished"]):
         return found
-    journal = journals.opened(found, options["operation"], options["from_region"], options["to_region"], now)
+    first = options["step"] == NAMES[0]
+    journal = journals.opened(found, options["operation"], options["from_region"], options["to_region"], since, first)
     if state == "begun":
-        return journals.begun(journal, options["step"], now)
+        return journals.begun(journal, options["step"], since)
     if state == "ended":
         return journals.ended(journal, now)
-    journal = journals.begun(journal, options["step"], now) if options["step"] not in journal["steps"] else journal
+    journal = journals.begun(journal, options["step"], since) if options["step"] not in journal["steps"] else journal
     if state == "noted":
         return journals.noted(journal, options["step"], options["data"])
     return journals.done(journal, options["step"], options["data"], now)
@@ -182,6 +187,7 @@ def main():
             to_region=dict(type="str"),
             step=dict(type="str", choices=list(NAMES)),
             data=dict(type="dict", default={}),
+            since=dict(type="str"),
             started=dict(type="str"),
             report=dict(type="dict", options=REPORT),
         ),
@@ -201,7 +207,7 @@ def main():
             changed = forget(module, path, found)
             module.exit_json(changed=changed, journal={} if changed else found or {}, seconds={})
         wanted = found if options["state"] == "read" else changed_journal(options, found, now)
-    except (journals.OtherRun, journals.NotAJournal) as error:
+    except (journals.OtherRun, journals.NoMove, journals.NotAJournal) as error:
         module.fail_json(msg=str(error))
     if wanted != found and not module.check_mode:
         journals.save(path, wanted)

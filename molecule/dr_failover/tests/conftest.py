@@ -12,13 +12,13 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from regions import EDGES, VARIABLES, User, client
+from regions import VARIABLES, User, client, edge
 
 
 @pytest.fixture(scope="session")
 def people() -> tuple[User, User]:
     """Two users."""
-    speaker = client(EDGES["one"])
+    speaker = client(edge())
     found = []
     for name in ("alice", "bob"):
         full, password = f"{name}{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
@@ -32,7 +32,7 @@ def people() -> tuple[User, User]:
 def room(people: tuple[User, User]) -> str:
     """A room that both are in."""
     alice, bob = people
-    speaker = client(EDGES["one"])
+    speaker = client(edge())
     body = {"preset": "private_chat", "invite": [bob.id]}
     made = speaker.call("POST", "/_matrix/client/v3/createRoom", alice.token, body)["room_id"]
     speaker.call("POST", f"/_matrix/client/v3/join/{made}", bob.token)

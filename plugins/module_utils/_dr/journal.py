@@ -25,6 +25,10 @@ class OtherRun(ValueError):
     """Another move has begun and not ended."""
 
 
+class NoMove(ValueError):
+    """A step of a move that nobody has begun."""
+
+
 class NotAJournal(ValueError):
     """A file is there and is no journal."""
 
@@ -42,9 +46,11 @@ def new(operation: str, source: str, target: str, now: str) -> Journal:
     }
 
 
-def opened(journal: Journal | None, operation: str, source: str, target: str, now: str) -> Journal:
-    """Return the journal to go on with: the one that is there if it is of this move and has not ended."""
+def opened(journal: Journal | None, operation: str, source: str, target: str, now: str, first: bool) -> Journal:
+    """Return the journal to go on with: the one of this move if it has not ended, else a new one for its first step."""
     if journal is None or journal["finished"]:
+        if not first:
+            raise NoMove(f"no {operation} from {source} to {target} has passed its gates, so no step of it can be done")
         return new(operation, source, target, now)
     if (journal["operation"], journal["from"], journal["to"]) != (operation, source, target):
         raise OtherRun(

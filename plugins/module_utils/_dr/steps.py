@@ -35,9 +35,7 @@ STEPS = (
         "refuses with all reasons at once.",
         "Nothing has been touched yet, so nothing has to be taken back.",
         "Every gate is ok, or was accepted by a variable that repeats what was measured.",
-        (
-            "ansible-playbook matrixon.ops.dr_failover --check -e dr_failover_to=REGION -e dr_failover_confirm=SERVER_NAME",
-        ),
+        ("ansible-playbook matrixon.ops.dr_failover --check -e dr_failover_to=REGION",),
     ),
     Step(
         "fence",
