@@ -163,10 +163,11 @@ homeservers:
       age_seconds: 8.3
 guards:
   description:
-    - What each guard said last of itself, by host. RV(guards.serves) is whether something on the host serves,
-      RV(guards.epoch) the epoch of the record that it had seen then.
-    - RV(guards.lease_seconds) is when it promised to stop without the witness. RV(guards.lease_left) is the time left
-      until the witness counts it as stopped, null if there is no lease or it has expired.
+    - What each guard said last of itself, by host. C(serves) is whether something on the host serves,
+      C(epoch) the epoch of the record that it had seen then.
+    - C(override) is whether an operator answers for the host. C(lease_seconds) is when it stops without the witness, 0
+      if it does not. C(lease_left) is the time until the witness counts it as stopped, null if there is no lease or it
+      has expired.
   type: dict
   returned: when O(state=read)
   sample:
@@ -174,7 +175,7 @@ guards:
       region: one
       serves: true
       epoch: 1
-      version: 1
+      override: false
       lease_seconds: 0
       at: "2026-11-27T12:34:50.000Z"
       age_seconds: 8.3
@@ -264,7 +265,7 @@ def require_claim(wanted: dict[str, t.Any]) -> None:
         raise ValueError(f"region: '{wanted['region']}' is no region; give its name, or '' so that nobody may serve")
     if not re.match(r"[0-9]+\Z", wanted["system_identifier"]):
         raise ValueError(
-            f"system_identifier: '{wanted['system_identifier']}' is not one; give what pg_controldata says of the cluster"
+            f"system_identifier: '{wanted['system_identifier']}' is not one; give what pg_controldata says"
         )
     if wanted["timeline"] < 1:
         raise ValueError(f"timeline: {wanted['timeline']} is not one; the first is 1")

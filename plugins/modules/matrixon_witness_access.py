@@ -21,6 +21,7 @@ attributes:
     description: Nothing is written, and the result says what would be. There is no proof.
   diff_mode:
     support: none
+    description: RV(steps) says what was done, or would be.
   platform:
     support: full
     description: It works on hosts of this kind.

@@ -15,6 +15,7 @@ from etcd import PASSWORD
 from host import DATABASE, INTERVAL, NEWEST, Host
 from proxy import CUT, DRIP, HANG, PASS
 
+from ansible_collections.matrixon.ops.plugins.module_utils._dr import guard
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.witness import Deadline
 
 pytestmark = pytest.mark.integration
@@ -96,6 +97,7 @@ def pg_ctl_as(host: Host) -> list[str]:
 
 def test_a_database_that_hangs_is_killed(running: Host) -> None:
     running.claim("one")
+    running.configure(stop_timeout=6)
     running.begin()
     running.beats()
     session = subprocess.Popen(
@@ -108,6 +110,7 @@ def test_a_database_that_hangs_is_killed(running: Host) -> None:
     running.claim("two")
     # The sessions that go on without it end at once, and it itself by force.
     assert session.wait(60) != 0
+    assert running.postmaster()
     running.until(lambda: not running.postmaster())
     running.until(lambda: "stopped" in running.log)
 
@@ -134,6 +137,24 @@ def speak(host: Host, mode: str) -> None:
         host.end()
         host.configure(check_timeout=0.5)
         host.begin()
+
+
+def test_no_heartbeat_is_written_over_that_of_another_region(running: Host) -> None:
+    record = running.claim("one")
+    service = guard.Guard(guard.load_config(str(running.base / "guard.json")))
+    assert service.postgresql
+    heart = guard.Heart(service, service.postgresql)
+    service.leave = record
+    assert heart.beat()
+    # The record changes when the guard has just asked: the witness itself refuses.
+    running.claim("two")
+    before = running.heartbeat()
+    assert not heart.beat() and running.heartbeat() == before
+    # Nor by a copy that was left behind.
+    service.leave = running.claim("one", timeline=2)
+    assert not heart.beat() and running.heartbeat() == before
+    service.leave = None
+    assert not heart.beat()
 
 
 def test_a_silent_witness_stops_nothing_and_starts_nothing(running: Host) -> None:

@@ -176,6 +176,37 @@ def test_another_document_is_none(text: str) -> None:
         guard.parse_config(text)
 
 
+class FakeSystemd(guard.Systemd):
+    """Shows the units that it was given."""
+
+    def __init__(self, *units: guard.Unit) -> None:
+        self.units = units
+
+    def running(self, units: list[str]) -> list[guard.Unit]:
+        return list(self.units)
+
+
+def test_who_asks_counts_for_the_lease_and_is_not_stopped(tmp_path: pathlib.Path) -> None:
+    service = guard.Guard(guard.parse_config(document(run=str(tmp_path), state=str(tmp_path))))
+    asks, runs = guard.Unit("a.service", "activating", "start-pre"), guard.Unit("b@1.service", "activating", "start")
+    service.systemd = FakeSystemd(asks, runs)
+    assert service.serving() == ["a.service", "b@1.service"]
+    assert service.serving(asking=False) == ["b@1.service"]
+
+
+def test_what_waits_is_remembered_and_forgotten(tmp_path: pathlib.Path) -> None:
+    memory = guard.Memory(guard.parse_config(document(run=str(tmp_path / "run"), state=str(tmp_path / "state"))))
+    assert memory.waiting() == [] and memory.record() is None and memory.kept() is None
+    memory.wait("b@1.service")
+    memory.wait("a.service")
+    memory.remember(ONE)
+    memory.keep(12.5)
+    assert memory.waiting() == ["a.service", "b@1.service"] and memory.record() == ONE and memory.kept() == 12.5
+    memory.forget("a.service")
+    memory.forget("a.service")
+    assert memory.waiting() == ["b@1.service"]
+
+
 @pytest.mark.parametrize("module", [guard, witness])
 def test_it_runs_where_nothing_is_installed(module: t.Any) -> None:
     tree = ast.parse(pathlib.Path(module.__file__).read_text())
