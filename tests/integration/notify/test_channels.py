@@ -210,7 +210,7 @@ def test_repeated_only_where_that_does_no_harm(receiver: Start, state_dir: str) 
     }
     channels = [webhook(end, name) for name, end in ends.items()]
     # Half of this is waited for the one that hangs.
-    channels += [room(end, name, timeout=4) for name, end in rooms.items()]
+    channels += [room(end, name, timeout=6) for name, end in rooms.items()]
     channels.append(pager(receiver(answer({"status": "invalid event"}, 202))))
     told = notify(channels=channels, state_dir=state_dir)
     seen = {name: (told["by_name"][name]["status"], len(end.requests)) for name, end in {**ends, **rooms}.items()}
