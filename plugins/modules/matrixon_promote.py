@@ -58,8 +58,9 @@ options:
     type: int
   until_lsn:
     description:
-      - Position of the log that must be replayed before anything is promoted, such as RV(standby.end_lsn) of
-        M(matrixon.ops.matrixon_standby_info) on the old primary that was stopped cleanly. Then nothing is lost.
+      - Position of the log that must be replayed before anything is promoted, such as
+        RV(matrixon.ops.matrixon_standby_info#module:standby.end_lsn) of the old primary that was stopped cleanly. Then
+        nothing is lost.
     type: str
   marker:
     description: Name of the row that is written. One that is there already is read only. Left out, it is a new one.
