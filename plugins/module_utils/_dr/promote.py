@@ -363,6 +363,13 @@ def follow_timeline(work: Work) -> None:
             INTERNAL, f"the server is on timeline {timeline}, and timeline {before} is none of its ancestors"
         )
     work.done.update(timeline=timeline, from_timeline=before, fork_lsn=lsn.format_lsn(ends[before]))
+    wanted = work.options["until_lsn"]
+    if wanted and lsn.behind(wanted, work.done["fork_lsn"]):
+        raise BackupError(
+            REFUSED,
+            f"until_lsn: {wanted} was to be there before the promotion, and the server was promoted at "
+            f"{work.done['fork_lsn']}: {lsn.behind(wanted, work.done['fork_lsn'])} bytes of log are not in it",
+        )
     with work.place.session(work.deadline) as session:
         work.changed |= _write_auto(work.place, released, session)
 
@@ -577,7 +584,7 @@ def run(
 
 def _look(place: Host, deadline: Deadline) -> Facts:
     """Return what the server says, all of which must be known here."""
-    facts = standby.look(place, deadline)
+    facts = standby.look(place, deadline, sized=False)
     if facts["server"] != standby.RUNNING:
         raise BackupError(REFUSED, f"no server runs on {place.data}; start it first")
     for failure in facts["unreadable"]:

@@ -56,13 +56,13 @@ SELECT pg_is_in_recovery() AS in_recovery,
     CASE WHEN pg_is_in_recovery() THEN {STAMP.format("pg_last_xact_replay_timestamp()")} END AS replayed_at,
     CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END AS flush_lsn,
     (SELECT timeline_id FROM pg_control_checkpoint()) AS checkpoint_timeline,
-    (SELECT sum(pg_database_size(oid))::bigint FROM pg_database) AS data_bytes,
     (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN (
         'recovery_min_apply_delay', 'restore_command', 'primary_conninfo', 'data_checksums', 'wal_log_hints',
         'archive_mode', 'full_page_writes', 'synchronous_standby_names',
         'max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions',
         'max_locks_per_transaction')) AS settings
 """
+SIZE = "SELECT sum(pg_database_size(oid))::bigint AS data_bytes FROM pg_database"
 RECEIVER = f"""
 SELECT status, received_tli, flushed_lsn::text AS flushed_lsn, sender_host, sender_port, slot_name, conninfo,
     {STAMP.format("last_msg_receipt_time")} AS last_message_at
@@ -73,8 +73,12 @@ FROM pg_stat_wal_receiver WHERE status IS NOT NULL
 # --- looking
 
 
-def look(place: Host, deadline: Deadline, marker: str | None = None) -> Facts:
-    """Return what the server says, or what its files say where it is down. What could not be read is named."""
+def look(place: Host, deadline: Deadline, marker: str | None = None, sized: bool = True) -> Facts:
+    """Return what the server says, or what its files say where it is down. What could not be read is named.
+
+    ``sized`` also asks how large the databases are, which takes its time where
+    there are many files.
+    """
     facts: Facts = {"data_directory": place.data, "major": place.major, "unreadable": []}
     stats = os.statvfs(place.data)
     facts["disk_free_bytes"] = stats.f_bavail * stats.f_frsize
@@ -83,6 +87,9 @@ def look(place: Host, deadline: Deadline, marker: str | None = None) -> Facts:
     if place.running():
         facts["server"] = RUNNING
         _ask(place, facts, deadline, marker)
+        if sized and not _unreadable(facts, "server"):
+            with _named(facts, "data_bytes"), place.session(deadline) as session:
+                facts.update(session.row(SIZE))
     else:
         facts["server"] = STOPPED
         _read(place, facts, deadline)

@@ -93,6 +93,9 @@ def test_a_planned_switchover_loses_nothing_and_needs_no_rewind(pair: Pair) -> N
     promoted = pair.two.promote(until_lsn=end, from_timeline=1)
     assert promoted["fork_lsn"] == promoted["drained_lsn"] == end
     assert (promoted["from_timeline"], promoted["timeline"]) == (1, 2)
+    # What was promoted without what was asked for is not called good afterwards.
+    late = pair.two.call("matrixon_promote", until_lsn=pair.two.flushed(), from_timeline=1)
+    assert late["failed"] and statuses(late)["promote_timeline"] == "critical", late["msg"]
     assert promoted["archive"] == {"proven": False, "reason": "archive_mode is off"}
     assert pair.two.rows() == rows
     assert pair.two.sql("SELECT timeline_id FROM pg_control_checkpoint()") == "2"
