@@ -81,8 +81,9 @@ def run(
     common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
-        # Nobody can become root in this way, so a task that wants to is seen.
+        # Nobody can become another user in this way, so a task that wants to is seen.
         "ansible_become": True,
+        "ansible_become_user": "nobody",
         "ansible_become_exe": "/bin/false",
         "matrixon_server_name": "matrix.test",
         "matrixon_profile": "synapse",

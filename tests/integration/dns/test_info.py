@@ -145,9 +145,9 @@ def test_it_waits_until_all_servers_agree(region: Region) -> None:
 
 def test_one_silent_server_is_bad_and_hides_no_other(region: Region) -> None:
     with region.secondary.hung():
-        said = ask(www("192.0.2.10"), servers=region.both, timeout=1)
+        said = ask(www("192.0.2.10"), servers=region.both, timeout=2)
         alone = ask(www("192.0.2.10"), servers=[region.secondary.endpoint], timeout=0.5)
-        accepted = ask(www("192.0.2.10"), servers=region.both, timeout=0.5, accept_silent=[region.secondary.endpoint])
+        accepted = ask(www("192.0.2.10"), servers=region.both, timeout=2, accept_silent=[region.secondary.endpoint])
     assert said.outcomes() == ["answered", "timeout"]
     assert said.loud == {
         ("dns_servers", ZONE): "critical",
@@ -155,7 +155,7 @@ def test_one_silent_server_is_bad_and_hides_no_other(region: Region) -> None:
         ("dns_ttl", "www.matrix.test A"): "unknown",
         ("dns_serial", ZONE): "unknown",
     }
-    assert f"{region.secondary.endpoint}: it does not answer within 1 s" in said.check("dns_servers")["message"]
+    assert f"{region.secondary.endpoint}: it does not answer within 2 s" in said.check("dns_servers")["message"]
     # Where nobody answers at all it may be this host that cannot ask, so nothing bad was observed.
     assert {one["status"] for one in alone.document["report"]["checks"]} == {"unknown"}
     assert accepted.loud == {}
@@ -180,8 +180,8 @@ def test_the_total_deadline_holds(region: Region) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind((LOOPBACK, 0))
         server = f"{LOOPBACK}:{silent.getsockname()[1]}"
-        said = ask(www("192.0.2.10"), servers=[region.primary.endpoint, server], timeout=60, deadline=1)
-    assert said.seconds < 20
+        said = ask(www("192.0.2.10"), servers=[region.primary.endpoint, server], timeout=60, deadline=3)
+    assert said.seconds < 40
     assert said.document["records"][0]["answers"][0]["outcome"] == "answered"
     assert (said.outcomes()[1], said.status("dns_servers")) == ("timeout", "critical")
 
