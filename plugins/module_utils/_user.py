@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import typing as t
@@ -23,6 +24,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 )
 
 MEDIA_BYTES = 4096
+MEDIA_ADDRESS = re.compile("mxc://([^/]+)/([^/]+)")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def try_all(http: HttpClient, base: str, person: Person, deadline: Deadline) -> 
 
 def _tried(name: str, base: str, without: str, act: t.Callable[[], tuple[str, float]]) -> CheckResult:
     if without:
-        return CheckResult(name, base, SKIPPED, "", skipped_reason=without)
+        return CheckResult(name, base, SKIPPED, without, skipped_reason=without)
     try:
         message, took_ms = act()
     except ProbeFailure as failure:
@@ -100,11 +102,11 @@ def _media(client: Client, deadline: Deadline) -> tuple[str, float]:
     content = secrets.token_bytes(MEDIA_BYTES)
     response = client.call("POST", "/_matrix/media/v3/upload?filename=matrixon-probe", deadline, content)
     document = response.json()
-    uri = document.get("content_uri", "") if isinstance(document, dict) else ""
-    server, slash, media_id = uri.removeprefix("mxc://").partition("/")
-    if not slash:
+    uri = document.get("content_uri") if isinstance(document, dict) else None
+    address = MEDIA_ADDRESS.fullmatch(str(uri))
+    if not address:
         raise ProbeFailure(PARSE, f"{response.url} took a file and gave no address of it")
-    path = f"/_matrix/client/v1/media/download/{quote(server)}/{quote(media_id)}"
+    path = f"/_matrix/client/v1/media/download/{quote(address[1])}/{quote(address[2])}"
     back = client.call("GET", path, deadline)
     if back.body != content:
         raise ProbeFailure(PARSE, f"{uri} came back with {len(back.body)} other bytes than the {len(content)} put up")

@@ -132,6 +132,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import journal as journals
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import report as reports
+from ansible_collections.matrixon.ops.plugins.module_utils._dr.standby import parse_time
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.steps import NAMES, OPERATIONS
 from ansible_collections.matrixon.ops.plugins.module_utils._report import rfc3339
 
@@ -151,7 +152,7 @@ def changed_journal(options, found, now):
     state = options["state"]
     if state == "ended" and (found is None or found["finished"]):
         return found
-    first = options["step"] == NAMES[0]
+    first = options["step"] == journals.GATES
     journal = journals.opened(found, options["operation"], options["from_region"], options["to_region"], since, first)
     if state == "begun":
         return journals.begun(journal, options["step"], since)
@@ -199,6 +200,11 @@ def main():
         supports_check_mode=True,
     )
     options, path = module.params, module.params["path"]
+    if options["since"]:
+        try:
+            options["since"] = rfc3339(parse_time(options["since"]))
+        except ValueError as error:
+            module.fail_json(msg=f"since: {error}")
     clock = datetime.datetime.now(datetime.timezone.utc)
     now = rfc3339(clock)
     try:

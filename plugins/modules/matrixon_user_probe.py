@@ -134,7 +134,9 @@ def secret(module, name):
         with open(path, encoding="utf-8") as file:
             value = file.read().strip()
     except OSError as error:
-        module.fail_json(msg=f"{name}_file: {path} cannot be read: {error.strerror}")
+        module.fail_json(msg=f"{name}_file: {path} cannot be read: {error.strerror}; give the file with the token")
+    if not value:
+        module.fail_json(msg=f"{name}_file: {path} is empty; write the token into it")
     module.no_log_values.add(value)
     return value
 
@@ -142,6 +144,8 @@ def secret(module, name):
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     options = module.params
+    if options["deadline"] <= 0:
+        module.fail_json(msg=f"deadline: {options['deadline']:g} is no time to wait; name a number of seconds above 0")
     http = HttpClient(connect_to=options["connect_to"], ca_file=options["ca_file"] or None)
     person = Person(
         options["user"],

@@ -20,10 +20,14 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITIC
 
 Facts = dict[str, t.Any]
 
+NO_HEARTBEAT = "there is no heartbeat to hold it against"
+
 # Of the size of the database: what must be free beside it, for the log that nobody takes away at first.
 FREE_SHARE = 0.1
 # Seconds by which the standby may have seen more than the last heartbeat before that is called an old one.
 STALE_S = 60
+# To whole steps of so many bytes is rounded down what is free.
+DISK_STEP = 2**30
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,12 @@ class Gate:
     """One thing that must be true.
 
     ``accept`` ends the name of the variable that overrides it (``dr_failover_accept_<accept>``), and is
-    empty where nothing can. ``judge`` returns None for what has no part in this deployment.
+    empty where nothing can. ``judge`` returns a text for what has no part in the move: the reason why.
     """
 
     name: str
     meaning: str
-    judge: t.Callable[[Facts, Limits], Found | None]
+    judge: t.Callable[[Facts, Limits], Found | str]
     accept: str = ""
 
 
@@ -71,12 +75,14 @@ def _regions(facts: Facts, _limits: Limits) -> Found:
     return Found(True, f"from {source} to {target}")
 
 
-def _identity(facts: Facts, _limits: Limits) -> Found | None:
+def _identity(facts: Facts, _limits: Limits) -> Found | str:
     heartbeat, standby = facts.get("heartbeat"), facts["standby"]
     if not heartbeat:
-        return None
-    theirs, ours = heartbeat["system_identifier"], standby.get("system_identifier")
-    if theirs != ours:
+        return NO_HEARTBEAT
+    theirs, ours = str(heartbeat["system_identifier"]), standby.get("system_identifier")
+    if ours is None:
+        return Found(None, "the standby does not say of which system it is")
+    if theirs != str(ours):
         return Found(False, f"the standby is of another system ({ours}) than the primary was ({theirs})")
     return Found(True, f"the standby is of the primary's system {ours}")
 
@@ -93,7 +99,9 @@ def _recovery(facts: Facts, _limits: Limits) -> Found:
 def _replay(facts: Facts, _limits: Limits) -> Found:
     standby = facts["standby"]
     delay = standby.get("apply_delay_s") or 0
-    if standby.get("replay_paused"):
+    if standby.get("replay_paused") is None:
+        return Found(None, "whether the standby replays could not be asked: its server does not answer")
+    if standby["replay_paused"]:
         return Found(False, "its replay is paused; resume it with SELECT pg_wal_replay_resume()")
     if delay:
         return Found(
@@ -102,10 +110,10 @@ def _replay(facts: Facts, _limits: Limits) -> Found:
     return Found(True, "it replays what it receives")
 
 
-def _timeline(facts: Facts, _limits: Limits) -> Found | None:
+def _timeline(facts: Facts, _limits: Limits) -> Found | str:
     heartbeat, standby = facts.get("heartbeat"), facts["standby"]
     if not heartbeat:
-        return None
+        return NO_HEARTBEAT
     last, here = int(heartbeat["timeline"]), standby.get("timeline")
     if here is None:
         return Found(None, "the standby does not say on which timeline it is")
@@ -131,10 +139,10 @@ def _heartbeat(facts: Facts, _limits: Limits) -> Found:
     return Found(True, f"the last heartbeat of the primary is of {heartbeat['at']}")
 
 
-def _loss(facts: Facts, limits: Limits) -> Found | None:
+def _loss(facts: Facts, limits: Limits) -> Found | str:
     heartbeat, standby = facts.get("heartbeat"), facts["standby"]
     if not heartbeat:
-        return None
+        return NO_HEARTBEAT
     if not standby.get("replay_lsn"):
         return Found(None, "the standby does not say how far it has replayed")
     behind = lag(standby, heartbeat)
@@ -142,26 +150,27 @@ def _loss(facts: Facts, limits: Limits) -> Found | None:
     if lost == 0:
         return Found(True, "the standby has all that the last heartbeat knew of", 0, 0, "B")
     when = f"what was written in the {late:.0f} s before it" if late is not None else "from an unknown time on"
-    good = late is not None and late <= limits.rpo_s and (limits.rpo_bytes is None or lost <= limits.rpo_bytes)
+    few = limits.rpo_bytes is None or lost <= limits.rpo_bytes
+    # Few bytes of an unknown time can be within the objective or not.
+    good = False if not few else None if late is None else late <= limits.rpo_s
     allowed = f"{limits.rpo_s:g} s" + (f" and {limits.rpo_bytes} bytes" if limits.rpo_bytes is not None else "")
     text = f"{lost} bytes of the log that the last heartbeat knew of would be lost, {when}; allowed are {allowed}"
     return Found(good, text, lost, lost, "B")
 
 
-def _connections(facts: Facts, _limits: Limits) -> Found | None:
+def _connections(facts: Facts, _limits: Limits) -> Found | str:
     heartbeat, here = facts.get("heartbeat"), facts["standby"].get("limits") or {}
     wanted = (heartbeat or {}).get("limits") or {}
     if not wanted:
-        return None
-    less = [
-        f"{name} {here.get(name)} < {value}" for name, value in sorted(wanted.items()) if (here.get(name) or 0) < value
-    ]
+        return NO_HEARTBEAT if not heartbeat else "the last heartbeat does not say what the primary allowed"
+    if not here:
+        return Found(None, "the standby does not say what it allows")
+    less = {name: here.get(name) or 0 for name, value in sorted(wanted.items()) if (here.get(name) or 0) < value}
     if less:
-        return Found(
-            False,
-            f"the standby allows less than the primary did: {', '.join(less)}",
-            here.get("max_connections"),
-        )
+        words = ", ".join(f"{name} {value} < {wanted[name]}" for name, value in less.items())
+        alone = [*less] == ["max_connections"]
+        measured = less["max_connections"] if alone else ",".join(f"{name}:{value}" for name, value in less.items())
+        return Found(False, f"the standby allows less than the primary did: {words}", measured)
     return Found(True, "the standby allows as many connections as the primary did")
 
 
@@ -174,51 +183,62 @@ def _disk(facts: Facts, _limits: Limits) -> Found:
         return Found(
             False,
             f"{free} bytes are free beside {size} bytes of data, less than {FREE_SHARE:.0%} of them",
-            free,
+            # A server that runs changes the last digits all the time, and nobody could repeat them.
+            free - free % DISK_STEP,
             free,
             "B",
         )
-    return Found(True, f"{free} bytes are free", free, free, "B")
+    return Found(True, f"{free} bytes are free", value=free, unit="B")
 
 
-def _release(facts: Facts, _limits: Limits) -> Found | None:
-    wanted = sorted({one["release"] for one in facts.get("primary_homeservers") or [] if one.get("release")})
+def _release(facts: Facts, _limits: Limits) -> Found | str:
     if not facts["homeservers"]:
         return Found(None, "no homeserver host of the region could be asked which release it has")
-    here = {one["host"]: one.get("release") for one in facts["homeservers"]}
-    found = sorted({str(release) for release in here.values()})
+    found = sorted({str(one.get("release") or "none") for one in facts["homeservers"]})
+    here = ",".join(found)
+    wanted = sorted({one["release"] for one in facts.get("primary_homeservers") or [] if one.get("release")})
     if not wanted:
-        return None
+        return Found(None, f"the witness does not know which release served; the release here is {here}", here)
     if found != wanted:
         return Found(
             False,
-            f"the release here is {', '.join(found)}, and what served was {', '.join(wanted)}; a schema that is newer "
+            f"the release here is {here}, and what served was {', '.join(wanted)}; a schema that is newer "
             "than the release does not let it start",
-            ",".join(found),
+            here,
         )
-    return Found(True, f"the release is {found[0]}, as it was")
+    return Found(True, f"the release is {here}, as it was")
 
 
-def _signing_key(facts: Facts, _limits: Limits) -> Found | None:
-    wanted = {key for one in facts.get("primary_homeservers") or [] for key in one.get("signing_key_ids") or []}
+def _signing_key(facts: Facts, _limits: Limits) -> Found | str:
+    if not facts["homeservers"]:
+        return Found(None, "no homeserver host of the region could be asked which key it signs with")
+    served = facts.get("primary_homeservers") or []
+    keys = {one["host"]: set(one.get("signing_key_ids") or []) for one in facts["homeservers"]}
+    wanted = {key for one in served for key in one.get("signing_key_ids") or []}
+    if not served:
+        here = _ids(set().union(*keys.values()))
+        return Found(None, f"the witness does not know which key what served signed with; here it is {here}", here)
     if not wanted:
-        return None
-    for one in facts["homeservers"]:
-        here = set(one.get("signing_key_ids") or [])
-        if not wanted <= here:
-            return Found(
-                False,
-                f"{one['host']} signs with {', '.join(sorted(here)) or 'no key'}, and what served signed with "
-                f"{', '.join(sorted(wanted))}; other servers would not believe it",
-                ",".join(sorted(here)),
-            )
-    return Found(True, f"it signs with {', '.join(sorted(wanted))}, as before")
+        return "what served has no file of signing keys"
+    others = {host: here for host, here in keys.items() if not wanted <= here}
+    if others:
+        words = "; ".join(f"{host} signs with {_ids(here)}" for host, here in sorted(others.items()))
+        return Found(
+            False,
+            f"{words}, and what served signed with {_ids(wanted)}; other servers would not believe it",
+            ",".join(sorted({_ids(here) for here in others.values()})),
+        )
+    return Found(True, f"it signs with {_ids(wanted)}, as before")
 
 
-def _media(facts: Facts, limits: Limits) -> Found | None:
+def _ids(keys: set[str]) -> str:
+    return ",".join(sorted(keys)) or "none"
+
+
+def _media(facts: Facts, limits: Limits) -> Found | str:
     media = facts.get("media")
     if media is None:
-        return None
+        return "nobody said where a copy of the media would be"
     age = media.get("age_s")
     if age is None:
         return Found(False, f"there is no copy of the media here: {media.get('message') or 'none was found'}", "none")
@@ -228,10 +248,10 @@ def _media(facts: Facts, limits: Limits) -> Found | None:
     )
 
 
-def _ttl(facts: Facts, limits: Limits) -> Found | None:
+def _ttl(facts: Facts, limits: Limits) -> Found | str:
     records = facts.get("dns")
     if not records:
-        return None
+        return "no records are to be changed"
     unknown = [record["name"] for record in records if record.get("ttl") is None]
     if unknown:
         return Found(None, f"the TTL of {', '.join(unknown)} could not be asked", "none")
@@ -283,13 +303,13 @@ def judge(facts: Facts, limits: Limits, accepted: t.Mapping[str, t.Any], target:
 
 def _judged(gate: Gate, facts: Facts, limits: Limits, accepted: t.Mapping[str, t.Any], target: str) -> CheckResult:
     found = gate.judge(facts, limits)
-    if found is None:
-        return CheckResult(gate.name, target, SKIPPED, "", skipped_reason="it has no part in this deployment")
+    if isinstance(found, str):
+        return CheckResult(gate.name, target, SKIPPED, found, skipped_reason=found)
     check = CheckResult(gate.name, target, OK, found.message, value=found.value, unit=found.unit)
     if found.good:
         return check
     repeated = str(accepted.get(gate.accept) or "") if gate.accept else ""
-    if repeated and repeated == str(found.measured):
+    if repeated and found.measured is not None and repeated == str(found.measured):
         return replace(check, message=f"{found.message}; accepted by dr_failover_accept_{gate.accept}={repeated}")
     status = UNKNOWN if found.good is None else CRITICAL
     return replace(check, status=status, message=found.message + _way_out(gate, found, repeated))

@@ -15,8 +15,11 @@ import os
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _files, _fleet
+from ansible_collections.matrixon.ops.plugins.module_utils._dr.steps import NAMES
 
 SCHEMA = "matrixon.ops/dr/1"
+GATES = NAMES[0]
+NO_MOVE = "no {} from {} to {} has passed its gates, so no step of it can be done; run the playbook from its beginning"
 
 Journal = dict[str, t.Any]
 
@@ -31,6 +34,17 @@ class NoMove(ValueError):
 
 class NotAJournal(ValueError):
     """A file is there and is no journal."""
+
+
+PARTS: dict[str, t.Any] = {
+    "operation": str,
+    "from": str,
+    "to": str,
+    "started": str,
+    "finished": (str, type(None)),
+    "steps": dict,
+}
+STEP: dict[str, t.Any] = {"started": str, "finished": (str, type(None)), "attempts": int, "data": dict}
 
 
 def new(operation: str, source: str, target: str, now: str) -> Journal:
@@ -48,15 +62,17 @@ def new(operation: str, source: str, target: str, now: str) -> Journal:
 
 def opened(journal: Journal | None, operation: str, source: str, target: str, now: str, first: bool) -> Journal:
     """Return the journal to go on with: the one of this move if it has not ended, else a new one for its first step."""
-    if journal is None or journal["finished"]:
-        if not first:
-            raise NoMove(f"no {operation} from {source} to {target} has passed its gates, so no step of it can be done")
+    if (journal is None or journal["finished"]) and first:
         return new(operation, source, target, now)
+    if journal is None or journal["finished"]:
+        raise NoMove(NO_MOVE.format(operation, source, target))
     if (journal["operation"], journal["from"], journal["to"]) != (operation, source, target):
         raise OtherRun(
             f"a {journal['operation']} from {journal['from']} to {journal['to']} began at {journal['started']} and has "
             f"not ended; run it again to its end, or forget it with dr_failover_forget={journal['started']}"
         )
+    if not first and not journal["steps"].get(GATES, {}).get("finished"):
+        raise NoMove(NO_MOVE.format(operation, source, target))
     return journal
 
 
@@ -110,7 +126,15 @@ def load(path: str) -> Journal | None:
         raise NotAJournal(f"{path} cannot be read ({error}); look at it, and move it away") from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise NotAJournal(f"{path} is not of the schema {SCHEMA}; look at it, and move it away")
+    if not _whole(found, PARTS) or not all(_whole(step, STEP) for step in found["steps"].values()):
+        raise NotAJournal(f"{path} says that it is of the schema {SCHEMA}, and is not; look at it, and move it away")
     return found
+
+
+def _whole(found: t.Any, parts: dict[str, t.Any]) -> bool:
+    return isinstance(found, dict) and all(
+        name in found and isinstance(found[name], kind) for name, kind in parts.items()
+    )
 
 
 def save(path: str, journal: Journal) -> None:

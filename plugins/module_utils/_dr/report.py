@@ -36,14 +36,15 @@ class Frame(t.NamedTuple):
 
 def report(journal: Journal, frame: Frame, now: datetime.datetime) -> Report:
     """Return the report of a move, ended or not."""
-    finished = parse_time(journal["finished"]) if journal["finished"] else now
+    started = parse_time(journal["started"])
+    finished = max(started, parse_time(journal["finished"]) if journal["finished"] else now)
     checks = [*_steps(journal, frame, now), _rto(journal, frame, finished), _loss(journal, frame)]
     return Report(
         journal["operation"],
         frame.target,
         frame.deployment,
         frame.profile,
-        parse_time(journal["started"]),
+        started,
         finished,
         (*checks, *_fence(journal, frame)),
         facts={"from": journal["from"], "to": journal["to"], "loss": lost(journal), "steps": journal["steps"]},
@@ -52,8 +53,20 @@ def report(journal: Journal, frame: Frame, now: datetime.datetime) -> Report:
 
 def lost(journal: Journal) -> dict[str, t.Any]:
     """Return what is known of the loss. Bytes, seconds, and events where the homeserver counts them."""
-    data = journal["steps"].get("promote", {}).get("data", {})
-    return data.get("loss") or {}
+    found = journal["steps"].get("promote", {}).get("data", {}).get("loss") or {}
+    return {name: _number(value) if name in ("bytes", "seconds", "events") else value for name, value in found.items()}
+
+
+def _number(value: t.Any) -> float | None:
+    """Return a number. An older Ansible hands over text, and an empty one for what is not known."""
+    if value in (None, "", "None"):
+        return None
+    return float(value) if not float(value).is_integer() else int(float(value))
+
+
+def _between(earlier: datetime.datetime, later: datetime.datetime) -> float:
+    """Return the seconds between two times. The clocks of two hosts may differ by a little."""
+    return max(0.0, (later - earlier).total_seconds())
 
 
 def _steps(journal: Journal, frame: Frame, now: datetime.datetime) -> t.Iterator[CheckResult]:
@@ -65,23 +78,23 @@ def _steps(journal: Journal, frame: Frame, now: datetime.datetime) -> t.Iterator
             continue
         begun = parse_time(known["started"])
         if not known["finished"]:
-            ago = (now - begun).total_seconds()
+            ago = _between(begun, now)
             yield CheckResult(
                 name, frame.target, CRITICAL, f"{step.title}: begun {ago:.0f} s ago, and not done", value=ago, unit="s"
             )
             continue
-        took = (parse_time(known["finished"]) - begun).total_seconds()
+        took = _between(begun, parse_time(known["finished"]))
         again = f", at attempt {known['attempts']}" if known["attempts"] > 1 else ""
         yield CheckResult(name, frame.target, OK, f"{step.title}: {took:.1f} s{again}", value=took, unit="s")
 
 
 def _rto(journal: Journal, frame: Frame, finished: datetime.datetime) -> CheckResult:
     """Judge the time from the order to the end, and say how long nobody was served, where that is known."""
-    took = (finished - parse_time(journal["started"])).total_seconds()
+    took = _between(parse_time(journal["started"]), finished)
     heartbeat = journal["steps"].get("promote", {}).get("data", {}).get("heartbeat") or {}
     away = ""
     if heartbeat.get("at"):
-        away = f"; {(finished - parse_time(heartbeat['at'])).total_seconds():.0f} s after the last sign of the primary"
+        away = f"; {_between(parse_time(heartbeat['at']), finished):.0f} s after the last sign of the primary"
     status = OK if journal["finished"] and took <= frame.rto_s else CRITICAL
     return CheckResult(
         "dr_rto",
