@@ -168,25 +168,43 @@ def test_an_etcd_that_hangs_is_given_up(client: Client, store: Etcd) -> None:
     assert client.get("primary", soon()) is None
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nnonsense", b"nonsense\r\n\r\n", b""])
-def test_what_is_no_etcd_is_told(store: Etcd, answer: bytes) -> None:
+@contextlib.contextmanager
+def server(store: Etcd, serve: t.Callable[[ssl.SSLSocket], None]) -> t.Iterator[Client]:
+    """Return a client of something that speaks TLS as the witness does, and then does as it likes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(store.base / "cert.pem", store.base / "key.pem")
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
+        def accept() -> None:
             raw, _address = listener.accept()
             # The client may be gone before the last word.
             with contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True) as sock:
                 sock.recv(65536)
-                sock.sendall(answer)
+                serve(sock)
                 sock.unwrap()
 
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=accept, daemon=True).start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        told = failure(store.client(endpoints=(witness.parse_endpoint(url),)))
+        yield store.client(endpoints=(witness.parse_endpoint(url),))
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nnonsense", b"nonsense\r\n\r\n", b""])
+def test_what_is_no_etcd_is_told(store: Etcd, answer: bytes) -> None:
+    with server(store, lambda sock: sock.sendall(answer)) as other:
+        told = failure(other)
     assert told.kind == ("parse" if answer else "refused")
-    assert url in told.message
+    assert str(other.settings.endpoints[0]) in told.message
+
+
+def test_one_that_says_a_byte_now_and_then_is_given_up(store: Etcd) -> None:
+    def drip(sock: ssl.SSLSocket) -> None:
+        # Each is an answer by itself to who waits for the next one only.
+        for _number in range(300):
+            sock.sendall(b"H")
+            time.sleep(0.1)
+
+    with server(store, drip) as other:
+        assert failure(other, 0.7).kind == "timeout"
 
 
 def test_members_are_asked_in_turn(store: Etcd, client: Client, proxy: Proxy) -> None:

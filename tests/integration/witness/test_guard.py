@@ -97,7 +97,7 @@ def pg_ctl_as(host: Host) -> list[str]:
 
 def test_a_database_that_hangs_is_killed(running: Host) -> None:
     running.claim("one")
-    running.configure(stop_timeout=6)
+    running.configure(stop_timeout=4)
     running.begin()
     running.beats()
     session = subprocess.Popen(
@@ -110,7 +110,7 @@ def test_a_database_that_hangs_is_killed(running: Host) -> None:
     running.claim("two")
     # The sessions that go on without it end at once, and it itself by force.
     assert session.wait(60) != 0
-    assert running.postmaster()
+    assert "did not end within" not in running.log
     running.until(lambda: not running.postmaster())
     running.until(lambda: "stopped" in running.log)
 
@@ -308,26 +308,28 @@ def test_who_has_a_lease_has_stopped_before_it_ends(running: Host) -> None:
     assert lease_of(running) > 0
     # Fenced, it gives the lease back, so that nobody need wait for its end.
     running.claim("")
-    running.until(lambda: not running.postmaster() and lease_of(running) < 0)
+    running.until(lambda: not running.postmaster() and lease_of(running) < 0, 20)
 
 
 def test_a_guard_that_hung_counts_from_when_it_was_heard_last(running: Host) -> None:
     running.claim("one")
-    running.configure(lease=2)
+    running.configure(lease=60)
     running.begin()
     running.until(lambda: lease_of(running) > 0)
     assert running.guard
+    # While it hangs nothing is stopped: systemd must kill it, and the lease is long enough for that.
     running.guard.send_signal(signal.SIGSTOP)
     running.proxy.mode = CUT
-    # While it hangs nothing is stopped: systemd must kill it, and the lease is long enough for that.
-    running.until(lambda: lease_of(running) < 28)
-    assert running.postmaster()
     running.end(signal.SIGKILL)
+    assert running.postmaster()
+    # As if that had taken longer than the lease.
+    kept = running.base / "run/kept"
+    kept.write_text(str(float(kept.read_text()) - 61))
     running.begin()
-    seconds = running.until(lambda: not running.postmaster())
-    # At once, and not after two more seconds of its own.
-    assert seconds < 2 + 5 and lease_of(running) > 0
-    assert running.log.count("the lease of 2 s has run out") == 1
+    # At once, and not after sixty more seconds of its own.
+    running.until(lambda: not running.postmaster(), 40)
+    assert lease_of(running) > 0
+    assert running.log.count("the lease of 60 s has run out") == 1
 
 
 def test_without_a_lease_nothing_starts(host: Host) -> None:
