@@ -324,16 +324,24 @@ def _ask_all(work: Work, session: Session, deadline: Deadline) -> Seen:
     rounds = Rounds()
     while not rounds.done(seen := _seen(work, session)):
         if not deadline.remaining():
-            raise BackupError(
-                TIMEOUT,
-                f"drain_timeout: after {deadline.seconds:g} s the archive was not asked to its end (replayed up to "
-                f"{seen.replay}, the server waits for {seen.waits_for or 'nothing'}): see whether restore_command "
-                "hangs, or allow more time",
-            )
+            raise BackupError(TIMEOUT, not_asked(seen, deadline.seconds))
         if rounds.slower(seen):
             _write_auto(work.place, lambda text: held(text, INTERVALS[rounds.level]), session)
         work.sleep(POLL)
     return seen
+
+
+def not_asked(seen: Seen, seconds: float) -> str:
+    """Say why it is not known that nothing more comes."""
+    words = f"drain_timeout: after {seconds:g} s the archive was not asked to its end (replayed up to {seen.replay}): "
+    if seen.receivers:
+        return words + (
+            "the receiver of the log did not end although primary_conninfo is empty in postgresql.auto.conf; see "
+            "whether it is given on the server's command line, or stop the primary"
+        )
+    return words + (
+        f"the server waits for {seen.waits_for or 'nothing'}; see whether restore_command hangs, or allow more time"
+    )
 
 
 def promote(work: Work) -> None:

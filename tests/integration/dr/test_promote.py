@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import typing as t
@@ -166,6 +167,19 @@ def test_what_keeps_the_new_primary_from_its_work_is_named(pair: Pair) -> None:
     pair.two.reload(archive_command=f"cp %p {pair.archive}/%f")
     mended = pair.two.promote(marker="one", from_timeline=1)
     assert mended["archive"]["proven"] and (pair.archive / mended["archive"]["segment"]).exists()
+
+
+def test_a_receiver_that_hangs_at_a_primary_which_says_nothing_holds_nothing_up(pair: Pair) -> None:
+    rows = pair.one.rows()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pair.one.stop("immediate")
+        pair.two.reload(primary_conninfo=f"host=127.0.0.1 port={silent.getsockname()[1]} user=postgres")
+        receivers = "SELECT count(*) FROM pg_stat_activity WHERE wait_event ILIKE 'libpqwalreceiverconnect'"
+        until(lambda: pair.two.sql(receivers) == "1")
+        found = pair.two.info()
+        assert found["standby"]["receiver"] == {"status": "stopped"}
+        assert pair.two.promote(from_timeline=1, drain_timeout=50)["timeline"] == 2
+    assert pair.two.rows() == rows
 
 
 def test_a_standby_that_still_gets_log_is_not_promoted(pair: Pair) -> None:

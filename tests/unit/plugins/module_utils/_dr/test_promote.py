@@ -99,6 +99,18 @@ def test_waits_that_are_seen_are_not_made_longer_nor_without_end() -> None:
     assert endless.level == 2
 
 
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        (asks(9, receivers=1), "did not end although primary_conninfo is empty"),
+        (asks(9, waits_for="RestoreCommand"), "waits for RestoreCommand; see whether restore_command hangs"),
+    ],
+)
+def test_what_keeps_the_archive_from_being_asked_is_named(look: Seen, words: str) -> None:
+    said = promote.not_asked(look, 60)
+    assert said.startswith("drain_timeout: after 60 s") and words in said
+
+
 @pytest.mark.parametrize("text", ["", "# Do not edit\n", "primary_conninfo = 'host=db1'\n", "work_mem = '4MB'"])
 def test_what_holds_the_receiver_back_comes_last_and_goes_away_whole(text: str) -> None:
     held = promote.held(text, 499)
