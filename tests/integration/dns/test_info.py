@@ -7,7 +7,7 @@ import socket
 import typing as t
 
 import pytest
-from ask import ROOT, Said, ask
+from dns_ask import ROOT, Said, ask
 from conftest import ELSEWHERE, ZONE, Region
 from nameservers import IPV6, LOOPBACK, free_port
 
