@@ -173,7 +173,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 
 def argument_spec():
     """Return the options."""
-    accept = {name: dict(type="str") for name in gates.ACCEPTED}
+    # Ids of keys are public.
+    accept = {name: dict(type="str", no_log=False) for name in gates.ACCEPTED}
     return dict(
         target=dict(type="str", required=True),
         deployment=dict(type="str", required=True),

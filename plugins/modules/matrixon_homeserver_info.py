@@ -19,6 +19,8 @@ attributes:
   diff_mode:
     support: none
     description: Nothing changes.
+  idempotent:
+    support: full
 extends_documentation_fragment:
   - matrixon.ops._attributes
 options:

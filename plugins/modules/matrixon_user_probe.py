@@ -20,6 +20,8 @@ attributes:
   diff_mode:
     support: none
     description: Nothing changes.
+  idempotent:
+    support: full
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._observer
