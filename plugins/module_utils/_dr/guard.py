@@ -557,7 +557,8 @@ def notify(text: str) -> None:
 
 def log(text: str) -> None:
     """Write a line to the journal."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def ask(client: Client, memory: Memory, deadline: Deadline) -> Known:
@@ -922,7 +923,3 @@ def main(argv: list[str] | None = None) -> int:
     if options.command == "run":
         return run(config)
     return check(config, options.kind, options.unit)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

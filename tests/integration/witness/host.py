@@ -64,13 +64,16 @@ class Host:
             shutil.copy(SOURCES / name, library)
         text = (ROOT / "roles/dr_guard/templates/program.py.j2").read_text()
         text = text.replace("{{ ansible_managed | comment }}\n", "")
+        text = text.replace("{{ '#!/usr/bin/python3 -IB' }}", "#!/usr/bin/python3 -IB")
         self.program = self.base / "matrixon-dr-guard"
         self.program.write_text(text.replace("{{ __dr_guard_library }}", str(library.parent)))
         self.program.chmod(0o755)
         assert "{{" not in self.program.read_text()
         tools = self.base / "bin"
         tools.mkdir()
-        shutil.copy(pathlib.Path(__file__).with_name("systemctl.py"), tools / "systemctl")
+        stand_in = tools / "systemctl"
+        stand_in.write_text("#!/usr/bin/python3 -IS\n" + pathlib.Path(__file__).with_name("systemctl.py").read_text())
+        stand_in.chmod(0o755)
         (self.base / "units.json").write_text(json.dumps(self._units()))
         self.environment = {
             **os.environ,

@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -IS
 """Stands in for systemd where there is none: the few commands that the guard gives, for the units of one host.
 
 GUARD_UNITS names a file that says of each unit what it asks before it starts, how it starts and stops, and where
