@@ -40,14 +40,16 @@ STEPS = (
     Step(
         "fence",
         "Keep the old region from taking writes",
-        "Tells the witness that nobody may serve, then stops and masks the old database and stops the old homeserver. "
-        "Where that cannot be reached: its guard says that it has stopped, its lease has ended, a command of the site "
-        "has cut it off, or an operator states it.",
+        "Stops the old homeserver, and stops and masks the old database, where they can be reached, so that the "
+        "standby gets the last word. Then tells the witness that nobody may serve. Where the old side cannot be "
+        "reached, the next of the fences below must hold.",
         "Two primaries are two databases. Changing DNS fences nothing.",
         "The old server was seen stopped, or the report says who or what vouches for it.",
         (
-            "On each old database host: systemctl stop 'postgresql@*-main' && systemctl mask postgresql@MAJOR-main",
-            "Or cut the old region off at its power, its network or its cloud",
+            "# On each old homeserver host, for each process\nsystemctl disable --now UNIT",
+            "# On each old database host\nsystemctl stop postgresql@MAJOR-main\nsystemctl mask postgresql@MAJOR-main",
+            "# Or cut the old region off at its power, its network or its cloud",
+            "# Then let nobody serve: the claim below, with the region empty",
         ),
     ),
     Step(
@@ -58,7 +60,9 @@ STEPS = (
         "What arrives after the promotion can never be added.",
         "A row is written and read back, the timeline is a new one, and the archive has a segment of it.",
         (
+            "# On the standby: all that it has received must be replayed\n"
             "sudo -u postgres psql -c 'SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()'",
+            "# Claim the region as below, or the guard stops what is promoted. Then\n"
             "sudo -u postgres psql -c 'SELECT pg_promote()'",
         ),
     ),
@@ -93,7 +97,45 @@ STEPS = (
         "Sends what happened, what is lost and what comes next, through the role notify.",
         "They hear facts, not intentions.",
         "Each channel says that it has taken the message; one that fails is named in the report.",
-        (),
+        ("# Say what the report says: what is lost, since when it works again, and who to ask",),
+    ),
+)
+
+
+class Fence(t.NamedTuple):
+    """A way to keep the old region from taking writes: when it holds, and whether that was seen or is believed."""
+
+    method: str
+    holds: str
+    seen: bool
+
+
+# In the order in which they count: what was seen comes before what is believed.
+FENCES = (
+    Fence(
+        "ssh",
+        "The hosts of the old region are stopped, their database is masked, and they are seen stopped. A primary that "
+        "is stopped so has sent all it had: nothing is lost.",
+        True,
+    ),
+    Fence(
+        "guard",
+        "The guards of all old databases say that they have stopped, after the witness told them that nobody may "
+        "serve.",
+        True,
+    ),
+    Fence("lease", "Their leases at the witness have ended, so they stopped by themselves (`dr_guard_lease`).", True),
+    Fence(
+        "command",
+        "`dr_failover_fence_command`, on the controller, has cut the region off and ended with 0: by power, network or "
+        "cloud.",
+        False,
+    ),
+    Fence(
+        "statement",
+        "`dr_failover_fence_statement` and `dr_failover_fence_by`: an operator's word, such as "
+        "`one takes no writes: the provider has switched it off`.",
+        False,
     ),
 )
 NAMES = tuple(step.name for step in STEPS)
