@@ -35,7 +35,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 )
 
 WORDS = {CRITICAL: "Critical", UNKNOWN: "Unknown", WARNING: "Warning", OK: "OK", SKIPPED: "Skipped"}
-TITLES = {"ssl_expiry": "Certificates", "dr_failover": "Failover"}
+TITLES = {"ssl_expiry": "Certificates", "dr_failover": "Failover", "drill_dr": "Failover drill"}
 
 # Strips and sparklines are drawn in these units; the page scales them.
 SLOT, STRIP_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT = 6, 20, 96, 20
