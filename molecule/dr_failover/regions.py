@@ -29,6 +29,8 @@ REGIONS = {"one": ("lb1", "hs1", "db1"), "two": ("lb2", "hs2", "db2")}
 EDGES = {"one": "172.30.60.11", "two": "172.30.60.12"}
 DATABASES = {"one": "db1", "two": "db2"}
 PLAYBOOK_TIMEOUT_S = 600
+# Connections that are kept, and found to lead nowhere when a region was lost.
+SSH = "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
 # What the other hosts, and this machine, have as addresses.
 ADDRESSES = {"lb1": 11, "lb2": 12, "hs1": 21, "hs2": 22, "db1": 31, "db2": 32, "third": 51, "": 1}
 
@@ -149,7 +151,13 @@ def play(name: str, reports: pathlib.Path, *words: str, region: str) -> Run:
 
 
 def environment(region: str) -> dict[str, str]:
-    return {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "MATRIXON_ACTIVE_REGION": region}
+    return {
+        **os.environ,
+        "NO_COLOR": "1",
+        "ANSIBLE_FORCE_COLOR": "0",
+        "MATRIXON_ACTIVE_REGION": region,
+        "ANSIBLE_SSH_ARGS": SSH,
+    }
 
 
 def journal(region: str) -> dict[str, t.Any]:

@@ -94,6 +94,9 @@ def _computed(spec: Spec) -> list[Rule]:
         allow_groups(spec["database_port"], ["homeserver", "postgresql", "monitoring", "backup"], "database")
     if "redis" in groups:
         allow_groups(spec["redis_port"], ["homeserver"], "redis")
+    if "witness" in groups:
+        for port in spec["witness_ports"]:
+            allow_groups(port, ["homeserver", "postgresql"], "witness")
     for group, ports in spec["metrics_ports"].items():
         if group == "all" or group in groups:
             for port in ports:

@@ -17,6 +17,7 @@ SPEC: dict[str, t.Any] = {
     "ssh_port": 22,
     "ssh_networks": ["10.0.9.0/24"],
     "database_port": 5432,
+    "witness_ports": [2379],
     "redis_port": 6379,
     "public_ports": [80],
     "metrics_ports": {},

@@ -33,6 +33,7 @@ def spec(*groups: str, **others: t.Any) -> dict[str, t.Any]:
         "ssh_port": 22,
         "ssh_networks": ["10.0.9.0/24"],
         "database_port": 5432,
+        "witness_ports": [2379],
         "redis_port": 6379,
         "public_ports": [80, 443, 8448],
         "metrics_ports": {"all": [9100], "postgresql": [9187]},
@@ -75,6 +76,7 @@ COMMON = {"22": {"10.0.9.0/24"}, "9100": {"10.0.0.51"}}
             {"5432": {*ADDRESSES["homeserver"], "10.0.0.31", "10.0.0.51", "10.0.0.61"}, "9187": {"10.0.0.51"}},
         ),
         ("redis", {"6379": {*ADDRESSES["homeserver"]}}),
+        ("witness", {"2379": {*ADDRESSES["homeserver"], "10.0.0.31"}}),
         ("monitoring", {}),
     ],
 )
