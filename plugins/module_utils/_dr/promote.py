@@ -37,6 +37,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
     Host,
     Options,
     open_host,
+    patroni_problems,
     refuse,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
@@ -81,6 +82,8 @@ SELECT coalesce(last_archived_wal, '') AS archived, coalesce(last_failed_wal, ''
     coalesce(current_setting('archive_library', true), '') AS library
 FROM pg_stat_archiver
 """
+
+END_RECEIVER = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'walreceiver'"
 
 Clock = t.Callable[[], float]
 Sleep = t.Callable[[float], None]
@@ -155,6 +158,23 @@ class Rounds:
         self.level += 1
         self._since, self._first = seen.at, None
         return True
+
+
+class Watched(Rounds):
+    """The same for a server that is left as it is: it waits as long as its own configuration says."""
+
+    def __init__(self, interval: float) -> None:
+        super().__init__()
+        self._interval = interval
+
+    @property
+    def interval(self) -> float:
+        """Return how long a wait lasts, in seconds."""
+        return self._interval
+
+    def slower(self, seen: Seen) -> bool:
+        """Nothing is changed here."""
+        return False
 
 
 # --- the file that holds the receiver back
@@ -285,8 +305,11 @@ def drain(work: Work) -> None:
     with work.place.session(work.deadline) as session:
         _let_come(work, session, deadline)
         with_receiver = _seen(work, session)
-        work.changed |= _write_auto(work.place, lambda text: held(text, INTERVALS[0]), session)
-        seen = _ask_all(work, session, deadline)
+        if work.place.patroni:
+            seen = _watch_all(work, session, deadline)
+        else:
+            work.changed |= _write_auto(work.place, lambda text: held(text, INTERVALS[0]), session)
+            seen = _ask_all(work, session, deadline, Rounds())
     work.done["drained_lsn"] = seen.replay
     received = with_receiver.receive
     # The beginning of a record that never came whole.
@@ -320,9 +343,17 @@ def _let_come(work: Work, session: Session, deadline: Deadline) -> None:
         work.sleep(POLL)
 
 
-def _ask_all(work: Work, session: Session, deadline: Deadline) -> Seen:
-    rounds = Rounds()
+def _watch_all(work: Work, session: Session, deadline: Deadline) -> Seen:
+    """See the archive asked to its end, on a server whose settings are Patroni's own."""
+    interval = session.value("SELECT setting::int / 1000.0 FROM pg_settings WHERE name = 'wal_retrieve_retry_interval'")
+    return _ask_all(work, session, deadline, Watched(float(interval)))
+
+
+def _ask_all(work: Work, session: Session, deadline: Deadline, rounds: Rounds) -> Seen:
     while not rounds.done(seen := _seen(work, session)):
+        if seen.receivers and isinstance(rounds, Watched):
+            # It has brought nothing for a while, and while it tries, nobody asks the archive.
+            session.value(END_RECEIVER)
         if not deadline.remaining():
             raise BackupError(TIMEOUT, not_asked(seen, deadline.seconds))
         if rounds.slower(seen):
@@ -555,6 +586,8 @@ def run(
     facts = _look(place, deadline)
     note = read_note(place)
     state = options["state"]
+    if state == PROMOTED and facts["in_recovery"]:
+        refuse([*obstacles(facts, options, note), *patroni_problems(place, "promote it by matrixon_patroni")])
     refuse(_wrong_state(facts, state) if state == FOLLOWING else obstacles(facts, options, note))
     if state == DRAINED and not facts["in_recovery"]:
         refuse([f"state: the server is a primary on timeline {facts['timeline']}, and there is nothing to drain"])

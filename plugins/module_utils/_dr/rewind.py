@@ -39,6 +39,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
     Host,
     Options,
     open_host,
+    patroni_problems,
     refuse,
     require_stopped,
     rewind_phase,
@@ -448,6 +449,7 @@ def run(options: Options, check: bool, clock: t.Callable[[], float] = time.monot
     refuse(problems(options))
     deadline = Deadline(options["deadline"], clock)
     place = open_host(options)
+    refuse(patroni_problems(place, "start Patroni, which rewinds by itself"))
     require_stopped(place)
     for name in ("pg_rewind", "pg_waldump", "postgres"):
         if not os.access(place.tool(name), os.X_OK):

@@ -50,6 +50,8 @@ SERVER: dict[str, t.Any] = {
 CONFIGURATION = "/etc/postgresql/{}/{}/postgresql.conf"
 # What a promotion writes down in the data directory until it is done.
 NOTE = "matrixon-promotion.json"
+# What Patroni keeps in the data directory of a cluster that it runs.
+PATRONI = "patroni.dynamic.json"
 REWIND_STATE = "state.json"
 CLEAN = ("shut down", "shut down in recovery")
 
@@ -92,6 +94,11 @@ class Host:
             session.close()
             raise
         return session
+
+    @property
+    def patroni(self) -> bool:
+        """Say whether the files are those of a cluster that Patroni runs."""
+        return os.path.exists(self.path(PATRONI))
 
     def running(self) -> int | None:
         """Return the process of the server that runs here, or None."""
@@ -216,6 +223,15 @@ def refuse(reasons: t.Iterable[str], kind: str = REFUSED) -> None:
     found = list(reasons)
     if found:
         raise BackupError(kind, "; ".join(found), {"reasons": found})
+
+
+def patroni_problems(place: Host, instead: str) -> t.Iterator[str]:
+    """Yield why this cluster is left to Patroni, and what to do instead."""
+    if place.patroni:
+        yield (
+            f"data_directory: Patroni runs this cluster, as {place.path(PATRONI)} shows; {instead}; or, where it does "
+            "not run it (the file comes along in a copy, and stays when Patroni goes), remove the file"
+        )
 
 
 def require_stopped(place: Host) -> None:
