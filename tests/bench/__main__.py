@@ -1,6 +1,6 @@
-"""Measure: ``health``, ``backup``, ``certificates``, or all in turn.
+"""Measure: ``health``, ``backup``, ``certificates``, ``failback``, or all in turn.
 
-``backup --help`` and ``certificates --help`` list the sizes.
+``backup --help`` and so on list the sizes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ PATHS = (
     "tests/tools",
     "tests/integration",
     "tests/integration/backup",
+    "tests/integration/dr",
     "tests/integration/ssl",
     ".build/collections",
 )
-BENCHES = ("health", "backup", "certificates")
+BENCHES = ("health", "backup", "certificates", "failback")
 
 
 def main(words: list[str]) -> None:
@@ -38,6 +39,10 @@ def main(words: list[str]) -> None:
         import certificates
 
         certificates.main(rest)
+    if which in ("failback", "all"):
+        import failback
+
+        failback.main(rest)
 
 
 if __name__ == "__main__":
