@@ -33,9 +33,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     UNKNOWN,
     WARNING,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._timeline import timeline
 
 WORDS = {CRITICAL: "Critical", UNKNOWN: "Unknown", WARNING: "Warning", OK: "OK", SKIPPED: "Skipped"}
-TITLES = {"ssl_expiry": "Certificates", "dr_failover": "Failover", "drill_dr": "Failover drill"}
+TITLES = {"ssl_expiry": "Certificates", "drill_dr": "Failover drill"}
 
 # Strips and sparklines are drawn in these units; the page scales them.
 SLOT, STRIP_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT = 6, 20, 96, 20
@@ -91,6 +92,7 @@ def page_view(
         "agreed": [check["message"] for check in fleet["checks"] if check["status"] == OK],
         "versions": _versions(fleet["versions"]),
         "calendar": calendar(fleet["hosts"]),
+        "timeline": timeline(fleet["hosts"], epoch_ms),
         "hosts": hosts,
         "troubled": [host for host in hosts if host["status"] != OK],
         "healthy": [host for host in hosts if host["status"] == OK],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import typing as t
 
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _fleet, _page
+from ansible_collections.matrixon.ops.plugins.module_utils._fleet import epoch_ms
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult, Report, rfc3339
+from ansible_collections.matrixon.ops.plugins.module_utils._timeline import timeline
 
 MOMENT = datetime.datetime(2026, 11, 23, 3, 0, tzinfo=datetime.timezone.utc)
 
@@ -148,3 +151,40 @@ def test_what_was_not_measured_for_one_reason_is_one_finding():
     assert together["duration"].startswith("7") and together["limits"] == []
     assert host["summary"] == "1 critical, 3 unknown, 2 warning"
     assert [finding["targets"] for finding in host["failing"]][-2:] == ["/a", "/b"]
+
+
+# The steps of an operation
+
+
+def at(second: str) -> str:
+    return f"2026-11-27T12:00:{second}.000Z"
+
+
+def steps_of(**steps: tuple[str, str | None]) -> dict[str, t.Any]:
+    found = {
+        name: {"started": at(begun), "finished": at(ended) if ended else None}
+        for name, (begun, ended) in steps.items()
+    }
+    return {"target": "db2", "finished": "2026-11-27T12:00:40.000Z", "facts": {"steps": found}}
+
+
+def test_steps_are_drawn_in_their_order_and_to_scale() -> None:
+    rows = timeline([steps_of(promote=("10", "20"), fence=("00", "10"), scale=("20", "40"))], epoch_ms)
+    assert [row["name"] for row in rows] == ["fence", "promote", "scale"]
+    assert [(row["from"], row["share"]) for row in rows] == [(0.0, 25.0), (25.0, 25.0), (50.0, 50.0)]
+    assert rows[2]["took"].startswith("20") and {row["status"] for row in rows} == {"ok"}
+
+
+def test_a_step_that_has_not_ended_lasts_until_the_end_and_is_seen_as_such() -> None:
+    (dummy, row) = timeline([steps_of(fence=("00", "10"), switch_dns=("10", None))], epoch_ms)
+    assert (row["name"], row["share"], row["status"]) == ("switch dns", 75.0, "critical")
+
+
+def test_a_step_without_length_is_still_seen_inside_of_the_picture() -> None:
+    (dummy, row) = timeline([steps_of(fence=("00", "40"), tell=("40", "40"))], epoch_ms)
+    assert row["share"] > 0 and row["from"] + row["share"] <= 100
+
+
+@pytest.mark.parametrize("facts", [{}, {"steps": []}, {"steps": {"x": None}}, {"steps": {"x": {}}}])
+def test_what_tells_of_no_steps_has_no_picture(facts: dict[str, t.Any]) -> None:
+    assert timeline([{"target": "x", "finished": "2026-11-27T12:00:40.000Z", "facts": facts}], epoch_ms) == []
