@@ -74,6 +74,7 @@ bench: setup system ## Measure against the guide's scripts; asserts nothing: BEN
 soak: setup system images ## Run the long randomised tests; repeat a run with SEED=number
 	@echo "SEED=$(SEED)"
 	SEED=$(SEED) .venv/bin/python -m pytest -s tests/soak --ignore=tests/soak/test_archive_loss.py
+	MATRIXON_DR_TESTS=soak molecule test --scenario-name dr_failover
 	SEED=$(SEED) $(CONTAINED) $(PGBACKREST:%=--package %) -- \
 		python3 -m pytest -s -p no:cacheprovider -o addopts=--import-mode=importlib tests/soak/test_archive_loss.py
 

@@ -186,6 +186,16 @@ def die_when(name: str, reports: pathlib.Path, *words: str, region: str, seen: t
         process.wait(30)
 
 
+def to(region: str, *words: str) -> list[str]:
+    """What dr_failover is told, to lead to a region."""
+    return ["-e", f"dr_failover_to={region}", "-e", f"dr_failover_confirm={NAME}", *words]
+
+
+def serving() -> list[str]:
+    """The regions in which something takes writes."""
+    return [region for region, host in DATABASES.items() if sql(host, "SELECT pg_is_in_recovery()", check=False) == "f"]
+
+
 def report_of(reports: pathlib.Path) -> dict[str, t.Any]:
     """The last report of a failover, of the one host that it is about."""
     fleet = json.loads((reports / "failover-molecule-dr.json").read_text())

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import pathlib
-import re
-import sys
 import time
 import typing as t
 
 import pytest
 from regions import (
-    DATABASES,
     EDGES,
-    NAME,
     REGIONS,
     Traffic,
     active,
     checks_of,
     client,
     container,
-    cut_off,
     die_when,
     docker,
     edge,
@@ -29,21 +24,12 @@ from regions import (
     on,
     play,
     report_of,
+    serving,
     sql,
     start,
+    to,
     until,
 )
-
-CONFIRMED = ["-e", f"dr_failover_confirm={NAME}"]
-
-
-def to(region: str, *words: str) -> list[str]:
-    return ["-e", f"dr_failover_to={region}", *CONFIRMED, *words]
-
-
-def serving() -> list[str]:
-    """The regions in which something takes writes."""
-    return [region for region, host in DATABASES.items() if sql(host, "SELECT pg_is_in_recovery()", check=False) == "f"]
 
 
 def test_what_cannot_be_right_is_refused_with_all_reasons(reports: pathlib.Path) -> None:
@@ -196,90 +182,3 @@ def test_going_back_loses_nothing_though_the_run_dies_at_each_step(
     assert set(traffic.acknowledged) <= events_of("one", room)
     assert report_of(reports)["facts"]["loss"]["bytes"] == 0
     print({"pause, with six deaths": traffic.pause_around(begun)})
-
-
-def test_a_region_that_is_cut_off_is_left_only_behind_a_fence_and_comes_back_without_one_write(
-    reports: pathlib.Path, canary: list[str], tmp_path: pathlib.Path
-) -> None:
-    joined = play("dr_failback", reports, "-e", "dr_failback_region=two", region="one")
-    assert joined.code == 0, joined.output
-
-    # What switches a region off at its power.
-    fence = tmp_path / "fence.py"
-    fence.write_text(
-        "import json, subprocess, sys\n"
-        "asked = json.load(sys.stdin)\n"
-        f"assert asked['region'] == 'one' and asked['databases'] == ['db1'], asked\n"
-        f"hosts = ['{container('')}' + host for host in asked['hosts']]\n"
-        "sys.exit(subprocess.run(['docker', 'kill', *hosts]).returncode)\n"
-    )
-    hook = json.dumps({"dr_failover_fence_command": [sys.executable, str(fence)]})
-    with cut_off("one"):
-        # Then nobody has heard its guards for a while.
-        time.sleep(15)
-        refused = play("dr_failover", reports, *to("two"), *canary, region="one")
-        assert refused.code == 2
-        assert "dr_fence: nothing can make sure that one takes no more writes" in " ".join(refused.output.split())
-        assert serving() == ["one"], "it is alive, and nothing was touched"
-        run = play("dr_failover", reports, *to("two", "-e", hook), *canary, region="one")
-        assert run.code == 0, run.output
-        assert serving() == ["two"]
-    assert checks_of(report_of(reports))["dr_fenced"]["message"].startswith("command: ")
-
-    start(*REGIONS["one"])
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        assert sql("db1", "CREATE TABLE split (brain int)", check=False) == ""
-        assert serving() == ["two"]
-        time.sleep(0.2)
-
-
-def test_a_standby_that_is_too_far_behind_is_refused_and_what_is_lost_in_spite_of_it_is_counted(
-    reports: pathlib.Path, canary: list[str], people: t.Any, room: str
-) -> None:
-    joined = play("dr_failback", reports, "-e", "dr_failback_region=one", region="two")
-    assert joined.code == 0, joined.output
-    alice, _bob = people
-    on("db1", "ip", "route", "add", "blackhole", "172.30.60.32/32")
-    until(lambda: sql("db2", "SELECT count(*) FROM pg_stat_replication") == "0", 90, "the standby is cut off")
-    with Traffic(alice, room) as traffic:
-        until(lambda: len(traffic.acknowledged) > 40, 60, "messages that the standby does not get")
-    # Two heartbeats, so that one of them is of after the last message.
-    time.sleep(7)
-    docker("kill", *(container(host) for host in REGIONS["two"]))
-    time.sleep(12)
-
-    statement = {
-        "dr_failover_fence_statement": "two takes no writes: its containers were killed",
-        "dr_failover_fence_by": "the tests",
-        "dr_failover_rpo_bytes": "1000",
-    }
-    refused = play("dr_failover", reports, *to("one", "-e", json.dumps(statement)), *canary, region="two")
-    assert refused.code == 2
-    found = re.search(r"dr_loss: .* give dr_failover_accept_loss_bytes=(\d+)", " ".join(refused.output.split()))
-    assert found, refused.output
-    assert serving() == []
-
-    wrong = {**statement, "dr_failover_accept_loss_bytes": "5"}
-    refused = play("dr_failover", reports, *to("one", "-e", json.dumps(wrong)), *canary, region="two")
-    assert refused.code == 2
-    assert f"dr_failover_accept_loss_bytes is 5, and the value is {found[1]} now" in " ".join(refused.output.split())
-
-    accepted = {**statement, "dr_failover_accept_loss_bytes": found[1]}
-    run = play("dr_failover", reports, *to("one", "-e", json.dumps(accepted)), *canary, region="two")
-    assert run.code == 0, run.output
-    loss = report_of(reports)["facts"]["loss"]
-    missing = set(traffic.acknowledged) - events_of("one", room)
-    assert len(missing) == len(traffic.acknowledged)
-    assert (loss["events"], str(loss["bytes"])) == (len(missing), found[1])
-
-
-def test_a_region_whose_history_ended_is_copied_anew(reports: pathlib.Path) -> None:
-    start(*REGIONS["two"])
-    words = ["-e", "dr_failback_region=two", "-e", "dr_failback_method=rebuild"]
-    run = play("dr_failback", reports, *words, region="one")
-    assert run.code == 0, run.output
-    assert on("db2", "sh", "-c", "ls -d /var/lib/postgresql/15/main.before-*")
-    again = play("dr_failback", reports, *words, region="one")
-    assert again.code == 0, again.output
-    assert "db2" in again.output
