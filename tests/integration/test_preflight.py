@@ -370,9 +370,11 @@ def test_check_mode_and_a_limit_say_the_same(run: t.Callable[..., Run]) -> None:
     assert [problem[:26] for problem in done.problems] == ["db2: postgresql_slot_name:"]
 
 
-def test_the_example_passes_with_its_vault() -> None:
-    done = preflight(EXAMPLE, ansible_connection="local", firewall_controller_address="10.10.99.5", **VAULT)
-    assert done.code == 0 and done.message == ["No problem in the inventory of 11 hosts."], done.output
+@pytest.mark.parametrize("region", [{}, {"matrixon_active_region": "us"}])
+def test_the_example_passes_with_its_vault_whichever_region_serves(region: dict[str, str]) -> None:
+    given = {**VAULT, **region, "ansible_connection": "local", "firewall_controller_address": "10.10.99.5"}
+    done = preflight(EXAMPLE, **given)
+    assert done.code == 0 and done.message == ["No problem in the inventory of 15 hosts."], done.output
     done.assert_nothing_was_done()
 
 
