@@ -11,7 +11,7 @@ short_description: Whether a deployment may move to another region, and all reas
 version_added: 0.1.0
 description:
   - Judges what other modules observed. It asks nobody and changes nothing, so it can run anywhere.
-  - A gate that refuses names the value that it measured. Where moving is still possible, O(accept) overrides it if it
+  - What could not be asked is unknown, and refused as well. A gate that refuses names the value that it measured. Where moving is still possible, O(accept) overrides it if it
     repeats this value. That the standby is one, of the same system and on the last history, and that the old region
     can be fenced, cannot be overridden.
   - The role P(matrixon.ops.dr_failover#role) calls it.
@@ -113,16 +113,16 @@ options:
         description: The bytes of the log that are lost.
         type: str
       max_connections:
-        description: The C(max_connections) of the standby.
+        description: The C(max_connections) of the standby, or what the refusal names where other settings are smaller.
         type: str
       disk_free_bytes:
-        description: The bytes that are free.
+        description: The bytes that are free, rounded down to whole GiB.
         type: str
       release:
-        description: The release of the homeserver here.
+        description: The release of the homeserver here. Of several, all with commas between them.
         type: str
       signing_key:
-        description: The ids of the signing keys here.
+        description: The ids of the signing keys here with commas between them, or V(none).
         type: str
       media_taken:
         description: V(none), or when the copy of the media was made.
