@@ -11,7 +11,8 @@ short_description: Whether a deployment may move to another region, and all reas
 version_added: 0.1.0
 description:
   - Judges what other modules observed. It asks nobody and changes nothing, so it can run anywhere.
-  - What could not be asked is unknown, and refused as well. A gate that refuses names the value that it measured. Where moving is still possible, O(accept) overrides it if it
+  - What could not be asked is unknown, and refused as well.
+  - A gate that refuses names the value that it measured. Where moving is still possible, O(accept) overrides it if it
     repeats this value. That the standby is one, of the same system and on the last history, and that the old region
     can be fenced, cannot be overridden.
   - The role P(matrixon.ops.dr_failover#role) calls it.
