@@ -224,6 +224,11 @@ standby:
       type: bool
       returned: always
       sample: false
+    patroni:
+      description: Whether the files are those of a cluster that Patroni runs.
+      type: bool
+      returned: always
+      sample: false
     standby_signal:
       description: Whether the file is there that makes the server start as a standby.
       type: bool

@@ -83,6 +83,7 @@ def look(place: Host, deadline: Deadline, marker: str | None = None, sized: bool
     stats = os.statvfs(place.data)
     facts["disk_free_bytes"] = stats.f_bavail * stats.f_frsize
     facts["half_rewound"] = rewind_phase(place.data) is not None
+    facts["patroni"] = place.patroni
     facts["standby_signal"] = os.path.exists(place.path("standby.signal"))
     if place.running():
         facts["server"] = RUNNING

@@ -17,6 +17,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from clusters import USER, until
 from patronis import API_PASSWORD, API_USER, Member, Regions, free_port
+from plays import play, tasks
 
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import patroni
 
@@ -54,6 +55,16 @@ def server(member: Member) -> dict[str, t.Any]:
         "socket_directory": str(member.socket),
         "port": member.port,
         "owner": USER,
+    }
+
+
+def role(member: Member, **variables: t.Any) -> dict[str, t.Any]:
+    """Return the variables by which the role dr_failover finds a member."""
+    return {
+        "matrixon_database_patroni": member.url,
+        "matrixon_database_patroni_user": API_USER,
+        "matrixon_database_patroni_password": API_PASSWORD,
+        **variables,
     }
 
 
@@ -122,6 +133,20 @@ def test_refuses_all_at_once(regions: Regions) -> None:
         regions.two1.psql("SELECT pg_wal_replay_resume()")
         regions.two1.configuration(pause=None)
     until(lambda: not regions.two1.ask()["xlog"]["paused"])
+
+
+def test_the_gates_of_a_move_ask_patroni(regions: Regions, tmp_path: pathlib.Path) -> None:
+    asked = tasks("gates", "Ask Patroni whether it could promote the cluster")
+    wanted = {"reasons": "{{ __dr_failover_patroni_refusals }}"}
+    by_patroni = {"dr_failover_standby_state": {"standby": {"patroni": True}}}
+    assert play(tmp_path, asked, wanted, role(regions.two1, **by_patroni))["reasons"] == []
+    assert regions.two1.ask("/config")["standby_cluster"]
+    found = play(tmp_path, asked, wanted, role(regions.one1, **by_patroni))
+    assert len(found["reasons"]) == 1 and "one is no standby cluster" in found["reasons"][0]
+    assert API_PASSWORD not in found["said"]
+    # Nobody is promoted around it because nobody said that it is there.
+    found = play(tmp_path, asked, wanted, {**by_patroni})
+    assert len(found["reasons"]) == 1 and "matrixon_database_patroni is empty" in found["reasons"][0]
 
 
 def test_refuses_to_promote_what_is_no_standby_cluster(regions: Regions) -> None:
@@ -216,7 +241,7 @@ def test_an_old_primary_is_rewound_and_follows(regions: Regions) -> None:
     assert (again["changed"], again.get("failed")) == (False, None), again
 
 
-def test_promotes_the_standby_cluster_of_a_region_whose_primary_is_gone(regions: Regions) -> None:
+def test_promotes_the_standby_cluster_whose_primary_is_gone(regions: Regions, tmp_path: pathlib.Path) -> None:
     regions.two1.kill()
     cluster = ask(regions.one1)["cluster"]
     leader, timeline = regions.named(cluster["leader"]), cluster["timeline"]
@@ -231,6 +256,11 @@ def test_promotes_the_standby_cluster_of_a_region_whose_primary_is_gone(regions:
     assert "standby_cluster" not in leader.ask("/config")
     again = ask(leader, "promoted", from_timeline=timeline)
     assert (again["changed"], again.get("failed")) == (False, None), again
+    data = {"system_identifier": cluster["system_identifier"], "from_timeline": timeline}
+    steps = {"__dr_failover_steps": {"promote": {"data": data}}}
+    by_role = [dict(*tasks("promote", "Have Patroni promote the cluster"), register="found")]
+    found_again = play(tmp_path, by_role, {"found": "{{ found }}"}, role(leader, **steps))["found"]
+    assert (found_again["changed"], found_again["cluster"]["leader"]) == (False, leader.name)
     proof = invoke("matrixon_promote", from_timeline=timeline, **server(leader))
     assert not proof.get("failed"), proof["msg"]
     assert proof["timeline"] == found["cluster"]["timeline"]

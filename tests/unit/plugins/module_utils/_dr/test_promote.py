@@ -216,3 +216,11 @@ def test_bad_options_are_refused_by_name(changes: dict[str, t.Any], option: str)
     assert list(promote.problems(OPTIONS)) == []
     (problem,) = promote.problems({**OPTIONS, **changes})
     assert problem.startswith(option)
+
+
+def test_who_only_watches_waits_as_long_as_the_server_does() -> None:
+    rounds = promote.Watched(5.0)
+    assert not rounds.done(asks(0))
+    assert not rounds.done(asks(4.9))
+    assert rounds.done(asks(5.1))
+    assert not rounds.slower(asks(500))
