@@ -34,7 +34,14 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import standby
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.gates import FREE_SHARE
-from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import Facts, Host, Options, open_host, refuse
+from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
+    PATRONI,
+    Facts,
+    Host,
+    Options,
+    open_host,
+    refuse,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline
@@ -460,6 +467,13 @@ def _configure(work: Work, facts: Facts) -> None:
     info = os.stat(work.data)
     for name, text in texts.items():
         _files.replace(os.path.join(work.data, name), text.encode(), info.st_uid, info.st_gid, 0o600)
+    disown(work.data)
+
+
+def disown(directory: str) -> None:
+    """Take away what says that Patroni runs the cluster: it does not run the copy."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, PATRONI))
 
 
 def _start(work: Work) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
 import socket
 
 import pytest
@@ -202,3 +203,12 @@ def test_its_unit_ends_by_itself_and_reaches_nobody() -> None:
     assert "IPAddressAllow=localhost 192.0.2.32 192.0.2.22" in lines
     assert "PrivateNetwork=yes" not in lines
     assert "MemoryMax=2G" in lines
+
+
+def test_a_copy_is_none_of_patroni(tmp_path: pathlib.Path) -> None:
+    for _turn in range(2):
+        copy.disown(str(tmp_path))
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "patroni.dynamic.json").write_text("{}")
+    copy.disown(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
