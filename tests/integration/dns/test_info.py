@@ -7,8 +7,8 @@ import socket
 import typing as t
 
 import pytest
-from dns_ask import ROOT, Said, ask
 from conftest import ELSEWHERE, ZONE, Region
+from dns_ask import ROOT, Said, ask
 from nameservers import IPV6, LOOPBACK, free_port
 
 HEALTH = ROOT / "plugins/modules/matrixon_health.py"
