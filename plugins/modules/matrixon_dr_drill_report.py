@@ -66,7 +66,7 @@ options:
     elements: dict
     default: []
   failures:
-    description: What did not work, each with C(phase) and C(message).
+    description: What did not work, each with C(phase) and C(reason).
     type: list
     elements: dict
     default: []
@@ -75,7 +75,7 @@ options:
         description: Name of the phase.
         type: str
         required: true
-      message:
+      reason:
         description: Why.
         type: str
         required: true
@@ -153,7 +153,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import headli
 def argument_spec():
     """Return the options."""
     mark = dict(phase=dict(type="str", required=True), at=dict(type="float", required=True), seconds=dict(type="float"))
-    failure = dict(phase=dict(type="str", required=True), message=dict(type="str", required=True))
+    failure = dict(phase=dict(type="str", required=True), reason=dict(type="str", required=True))
     return dict(
         target=dict(type="str", required=True),
         deployment=dict(type="str", required=True),

@@ -131,7 +131,7 @@ def _of(found: Facts, target: str) -> CheckResult:
 
 
 def _failure(found: Facts, target: str) -> CheckResult:
-    words = f"the drill did not get through it: {found['message']}"
+    words = f"the drill did not get through it: {found['reason']}"
     return CheckResult(f"drill_{found['phase']}", target, CRITICAL, words)
 
 

@@ -118,7 +118,7 @@ def test_what_is_left_and_what_failed_is_named() -> None:
     assert checks()["drill_removed"]["status"] == "ok"
     assert checks(left=None)["drill_removed"]["status"] == "unknown"
     assert "x.service" in checks(left=["x.service"])["drill_removed"]["message"]
-    failed = checks(failures=[{"phase": "promote", "message": "no answer"}])["drill_promote"]
+    failed = checks(failures=[{"phase": "promote", "reason": "no answer"}])["drill_promote"]
     assert failed["status"] == "critical"
     assert "no answer" in failed["message"]
 
