@@ -61,7 +61,7 @@ def test_the_last_segments_come_from_the_archive_before_it_is_promoted(pair: Pai
         before = pair.two.rows()
         pair.one.write(300)
         last = pair.one.sql("SELECT pg_walfile_name(pg_switch_wal())")
-        until(lambda: (pair.archive / last).exists())
+        until((pair.archive / last).exists)
         lost = pair.one.flushed()
         pair.one.write(7)
         end = pair.one.flushed()
