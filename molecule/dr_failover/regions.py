@@ -196,9 +196,9 @@ def serving() -> list[str]:
     return [region for region, host in DATABASES.items() if sql(host, "SELECT pg_is_in_recovery()", check=False) == "f"]
 
 
-def report_of(reports: pathlib.Path) -> dict[str, t.Any]:
-    """The last report of a failover, of the one host that it is about."""
-    fleet = json.loads((reports / "failover-molecule-dr.json").read_text())
+def report_of(reports: pathlib.Path, kind: str = "failover") -> dict[str, t.Any]:
+    """The last report of a kind, of the one host that it is about."""
+    fleet = json.loads((reports / f"{kind}-molecule-dr.json").read_text())
     (host,) = fleet["hosts"]
     return host
 

@@ -148,6 +148,9 @@ def test_the_old_region_comes_back_and_takes_not_one_write(reports: pathlib.Path
 def test_the_old_region_becomes_a_standby_that_follows(reports: pathlib.Path) -> None:
     run = play("dr_failback", reports, "-e", "dr_failback_region=one", region="two")
     assert run.code == 0, run.output
+    report = report_of(reports, "failback")
+    assert checks_of(report)["standby_marker"]["status"] == "ok", report
+    print({name: report["facts"][name] for name in ("rewound", "copied_bytes", "discarded_bytes", "seconds")})
     sql("db2", "CREATE TABLE IF NOT EXISTS following (at timestamptz); INSERT INTO following VALUES (now())")
     until(
         lambda: sql("db1", "SELECT count(*) FROM following", check=False) == "1", 30, "a row arrives at the old primary"
