@@ -131,5 +131,5 @@ def _fence(journal: Journal, frame: Frame) -> t.Iterator[CheckResult]:
     data = journal["steps"].get("fence", {}).get("data", {})
     for proof in data.get("proofs") or []:
         # What nobody could look at rests on somebody's word, and is never shown as seen.
-        status = WARNING if proof["method"] in ("statement", "command") else OK
+        status = WARNING if proof["method"] in ("statement", "command", "edge") else OK
         yield CheckResult("dr_fenced", frame.target, status, f"{proof['method']}: {proof['message']}")

@@ -126,6 +126,12 @@ FENCES = (
     ),
     Fence("lease", "Their leases at the witness have ended, so they stopped by themselves (`dr_guard_lease`).", True),
     Fence(
+        "edge",
+        "The load balancers of the old region are stopped, with `dr_failover_fence_edge`, where its databases cannot "
+        "be reached and nothing else leads to its homeserver.",
+        False,
+    ),
+    Fence(
         "command",
         "`dr_failover_fence_command`, on the controller, has cut the region off and ended with 0: by power, network or "
         "cloud.",
