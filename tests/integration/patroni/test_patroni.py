@@ -16,8 +16,8 @@ import jsonschema
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from clusters import USER, until
+from patroni_plays import play, tasks
 from patronis import API_PASSWORD, API_USER, Member, Regions, free_port
-from plays import play, tasks
 
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import patroni
 
