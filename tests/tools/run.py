@@ -6,8 +6,8 @@
 Static steps look at a snapshot of the checkout: what git tracks and what is
 new and not ignored, under the directory names that ansible-test insists on.
 So no cache and no virtual environment is linted, and edits made meanwhile do
-no harm. Steps run two at a time: those that run servers wait most of their
-time, and say what they do while they do it.
+no harm. Those steps run two at a time; the tests that run servers go one after
+the other, and say what they do while they do it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def run(name: str, base: pathlib.Path) -> Result:
     for line in stream.stdout:
         lines.append(line)
         if name in SERVERS:
-            print(f"{name}: {line}", end="", flush=True)
+            print(line, end="", flush=True)
     result = Result(name, stream.wait(), time.monotonic() - started, "".join(lines))
     (REPORTS / f"{name}.log").write_text(result.output)
     if result.code and name not in SERVERS:
@@ -146,7 +146,7 @@ def main() -> int:
         snapshot(base)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             results = list(pool.map(lambda name: run(name, base), [name for name in names if name not in SERVERS]))
-            results += list(pool.map(lambda name: run(name, base), [name for name in names if name in SERVERS]))
+        results += [run(name, base) for name in names if name in SERVERS]
     total = sum((result.counts() for result in results), Counter())
     failed = [result.name for result in results if result.code]
     print(f"\n{len(results)} steps in {time.monotonic() - started:.0f} s; full output in reports/")
