@@ -7,9 +7,9 @@ import socket
 import typing as t
 
 import pytest
-from conftest import ELSEWHERE, ZONE, Region
 from dns_ask import ROOT, Said, ask
 from nameservers import IPV6, LOOPBACK, free_port
+from zones import ELSEWHERE, ZONE, Region
 
 HEALTH = ROOT / "plugins/modules/matrixon_health.py"
 

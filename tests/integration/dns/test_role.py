@@ -12,9 +12,9 @@ from amazon import KEYS, Amazon
 from amazon import ZONE as CLOUD
 from cloudflare import TOKEN, Cloudflare
 from cloudflare import ZONE as FLARE
-from conftest import ZONE, Region
 from nameservers import KEY_NAME, KEY_SECRET, LOOPBACK, OTHER_SECRET
 from plays import Case, run
+from zones import ZONE, Region
 
 
 def moved(name: str, *values: str, **more: t.Any) -> dict[str, t.Any]:
