@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import threading
 import time
 import typing as t
 
+import dns.exception
 import dns.resolver
 import yaml
 
@@ -221,6 +223,10 @@ def client(address: str) -> Client:
     return Client((address, 443), PUBLIC, str(CA), timeout=5)
 
 
+# What a user gets from a region that does not serve, and from a name server that is away.
+UNANSWERED = (OSError, http.client.HTTPException, MatrixError, dns.exception.DNSException)
+
+
 class User(t.NamedTuple):
     id: str
     token: str
@@ -245,7 +251,7 @@ class Traffic(threading.Thread):
                     speaker = client(address)
                 body = {"msgtype": "m.text", "body": f"message {number}"}
                 event = speaker.send(self.user.token, self.room, f"{id(self)}-{number}", body)
-            except (OSError, MatrixError, dns.exception.DNSException, Exception) as error:
+            except UNANSWERED as error:
                 # Whatever the reason: it was not acknowledged, and the user tries again.
                 self.last_error = repr(error)
                 self._end.wait(0.2)
