@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -686,7 +687,7 @@ class Guard:
         for unit in self.memory.waiting():
             log(f"starting {unit}, which waited for the witness")
             self.memory.forget(unit)
-            self._try("systemd", lambda unit=unit: self.systemd.start(unit))  # type: ignore[misc]
+            self._try("systemd", functools.partial(self.systemd.start, unit))
 
     def _tell(self, known: Known, verdict: Verdict, named: bool) -> None:
         """Say what this guard has seen and what serves, when that changed and once a minute."""

@@ -32,22 +32,9 @@ def program(name: str) -> str:
     return found
 
 
-def has_ipv6() -> bool:
-    """Whether this machine has an IPv6 loopback."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-IPV6 = has_ipv6()
-
-
 def free_port() -> int:
-    """A port that is free for TCP and UDP, on both families of loopback where there are two."""
-    places = [(socket.AF_INET, LOOPBACK), *([(socket.AF_INET6, "::1")] if IPV6 else [])]
+    """A port that is free for TCP and UDP, on both families of loopback."""
+    places = [(socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")]
     for _attempt in range(100):
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
@@ -79,7 +66,7 @@ class NameServer:
     def __init__(self, directory: pathlib.Path, name: str, zones: list[Zone], *, ipv6: bool = False) -> None:
         self.directory = directory / name
         self.directory.mkdir()
-        self.name, self.zones, self.ipv6 = name, zones, ipv6 and IPV6
+        self.name, self.zones, self.ipv6 = name, zones, ipv6
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from dns_ask import ROOT, Said, ask
-from nameservers import IPV6, LOOPBACK, free_port
+from nameservers import LOOPBACK, free_port
 from zones import ELSEWHERE, ZONE, Region
 
 HEALTH = ROOT / "plugins/modules/matrixon_health.py"
@@ -33,11 +33,10 @@ def test_servers_are_found_and_each_address_is_asked(region: Region) -> None:
         assert (record["zone"], record["values"], record["ttl"], record["settled"]) == (ZONE, [value], 60, True)
         assert [one["server"] for one in record["answers"]] == servers
         seen = [one for one in record["answers"] if one["outcome"] != "no_ipv6"]
-        assert len(seen) == (3 if IPV6 else 2)
+        assert len(seen) == 3
         assert {one["serial"] for one in seen} == {region.primary.serial(ZONE)}
 
 
-@pytest.mark.skipif(not IPV6, reason="this machine has no IPv6")
 def test_servers_by_ipv6(region: Region) -> None:
     said = ask(www("192.0.2.10"), servers=[f"[::1]:{region.secondary.port}"])
     assert said.loud == {}

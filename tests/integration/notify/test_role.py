@@ -217,7 +217,7 @@ def test_all_that_is_wrong_is_said_before_anybody_is_told(receiver: Start, tmp_p
 def test_host_that_cannot_be_reached_tells_nobody_and_stops_nothing(tmp_path: pathlib.Path) -> None:
     channels = [{"name": "chat", "type": "webhook", "webhook_url": "https://chat.example.test/a"}]
     far = {"name": "Add it", "ansible.builtin.add_host": {"name": "far", "ansible_host": "127.0.0.1"}}
-    far["ansible.builtin.add_host"].update(ansible_connection="ssh", ansible_port=free_port())  # type: ignore[attr-defined]
+    far["ansible.builtin.add_host"].update(ansible_connection="ssh", ansible_port=free_port())
     words = {"notify_key": "k", "notify_state": "s", "notify_subject": "S", "notify_what": "W"}
     code, printed = play(
         tmp_path,
