@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from regions import VARIABLES, User, client, edge
+from regions import VARIABLES, Told, User, client, edge
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +40,16 @@ def room(people: tuple[User, User]) -> str:
 
 
 @pytest.fixture(scope="session")
-def canary(people: tuple[User, User], room: str, tmp_path_factory: t.Any) -> list[str]:
-    """What the role is told of the users who try the region."""
+def told() -> t.Iterator[Told]:
+    """Who is told of a move."""
+    found = Told()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def canary(people: tuple[User, User], room: str, told: Told, tmp_path_factory: t.Any) -> list[str]:
+    """What the role is told of the users who try the region, and of who is to be told."""
     alice, bob = people
     path = tmp_path_factory.mktemp("canary") / "canary.json"
     path.write_text(
@@ -52,6 +60,8 @@ def canary(people: tuple[User, User], room: str, tmp_path_factory: t.Any) -> lis
                 "matrixon_canary_reader_token": bob.token,
                 "dr_failover_probe_user": alice.id,
                 "dr_failover_probe_password": alice.password,
+                "notify_channels": told.channels,
+                "notify_state_dir": str(path.parent / "told"),
             }
         )
     )

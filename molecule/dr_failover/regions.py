@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import email
 import http.client
+import http.server
 import itertools
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +21,7 @@ import typing as t
 import dns.exception
 import dns.resolver
 import yaml
+from aiosmtpd.controller import Controller
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -207,6 +211,65 @@ def report_of(reports: pathlib.Path, kind: str = "failover") -> dict[str, t.Any]
 
 def checks_of(report: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     return {check["name"]: check for check in report["checks"]}
+
+
+# Those who are told
+
+
+class Told:
+    """A chat and a mail server, and what they were told, in order."""
+
+    def __init__(self) -> None:
+        self.chat: list[str] = []
+        self.mail: list[str] = []
+        outer = self
+
+        class Chat(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.chat.append(json.loads(body)["text"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_words: object) -> None:
+                """Say nothing."""
+
+        class Mail:
+            async def handle_DATA(self, _server: object, _session: object, envelope: t.Any) -> str:
+                outer.mail.append(str(email.message_from_bytes(envelope.content)["Subject"]))
+                return "250 taken"
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self._smtp = Controller(Mail(), hostname="127.0.0.1", port=free_port())
+        self._smtp.start()
+
+    @property
+    def channels(self) -> list[dict[str, t.Any]]:
+        """What the role notify is told of them."""
+        chat = f"http://127.0.0.1:{self._http.server_port}/chat"
+        return [
+            {"name": "chat", "type": "webhook", "webhook_url": chat},
+            {
+                "name": "mail",
+                "type": "email",
+                "host": "127.0.0.1",
+                "port": self._smtp.port,
+                "security": "none",
+                "sender": "ops@dr.test",
+                "recipients": ["people@dr.test"],
+            },
+        ]
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._smtp.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 # The users

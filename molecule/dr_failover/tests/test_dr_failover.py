@@ -12,6 +12,7 @@ from regions import (
     EDGES,
     REGIONS,
     UNANSWERED,
+    Told,
     Traffic,
     active,
     checks_of,
@@ -72,7 +73,7 @@ def test_a_paused_standby_is_refused(reports: pathlib.Path) -> None:
 
 
 def test_a_lost_region_is_left_under_traffic_and_nothing_that_was_acknowledged_is_missing_uncounted(
-    reports: pathlib.Path, canary: list[str], people: t.Any, room: str
+    reports: pathlib.Path, canary: list[str], people: t.Any, room: str, told: Told
 ) -> None:
     alice, _bob = people
     statement = json.dumps(
@@ -91,6 +92,8 @@ def test_a_lost_region_is_left_under_traffic_and_nothing_that_was_acknowledged_i
         assert refused.code == 2
         assert "dr_fence: nothing can make sure that one takes no more writes" in " ".join(refused.output.split())
         assert serving() == []
+        assert told.mail == ["molecule-dr: the failover to region two was refused"]
+        assert len(told.chat) == 1 and "dr_fence: nothing can make sure" in told.chat[0], told.chat
 
         run = play("dr_failover", reports, *to("two", "-e", statement), *canary, region="one")
         assert run.code == 0, run.output
@@ -122,11 +125,15 @@ def test_a_lost_region_is_left_under_traffic_and_nothing_that_was_acknowledged_i
     assert seconds["dr_step_fence"] + seconds["dr_step_promote"] < 60
 
 
-def test_a_move_that_was_made_is_only_told_again(reports: pathlib.Path, canary: list[str]) -> None:
+def test_a_move_that_was_made_is_only_reported_again(reports: pathlib.Path, canary: list[str], told: Told) -> None:
+    said = [*told.mail]
+    assert said[-1] == "molecule-dr serves from region two" and len(told.chat) == len(said) == 2
+    assert "The old region is fenced by: the tests states: one takes no writes" in told.chat[-1]
     run = play("dr_failover", reports, *to("two"), *canary, region="one")
     assert run.code == 0, run.output
     assert serving() == ["two"]
     assert report_of(reports)["kind"] == "failover"
+    assert told.mail == said
 
 
 def test_the_old_region_comes_back_and_takes_not_one_write(reports: pathlib.Path, people: t.Any, room: str) -> None:
