@@ -286,8 +286,16 @@ def client(address: str) -> Client:
     return Client((address, 443), PUBLIC, str(CA), timeout=5)
 
 
-# What a user gets from a region that does not serve, and from a name server that is away.
-UNANSWERED = (OSError, http.client.HTTPException, MatrixError, dns.exception.DNSException)
+class Unanswered(Exception):
+    """What a user gets from a region that does not serve, and from a name server that is away."""
+
+
+@contextlib.contextmanager
+def asking() -> t.Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException, MatrixError, dns.exception.DNSException) as error:
+        raise Unanswered(repr(error)) from error
 
 
 class User(t.NamedTuple):
@@ -309,14 +317,15 @@ class Traffic(threading.Thread):
         number, speaker, address = 0, None, ""
         while not self._end.is_set():
             try:
-                if speaker is None or edge() != address:
-                    address = edge()
-                    speaker = client(address)
-                body = {"msgtype": "m.text", "body": f"message {number}"}
-                event = speaker.send(self.user.token, self.room, f"{id(self)}-{number}", body)
-            except UNANSWERED as error:
+                with asking():
+                    if speaker is None or edge() != address:
+                        address = edge()
+                        speaker = client(address)
+                    body = {"msgtype": "m.text", "body": f"message {number}"}
+                    event = speaker.send(self.user.token, self.room, f"{id(self)}-{number}", body)
+            except Unanswered as error:
                 # Whatever the reason: it was not acknowledged, and the user tries again.
-                self.last_error = repr(error)
+                self.last_error = str(error)
                 self._end.wait(0.2)
                 continue
             self.acknowledged[event] = time.monotonic()

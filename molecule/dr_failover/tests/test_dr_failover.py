@@ -11,10 +11,11 @@ import pytest
 from regions import (
     EDGES,
     REGIONS,
-    UNANSWERED,
     Told,
     Traffic,
+    Unanswered,
     active,
+    asking,
     checks_of,
     client,
     container,
@@ -142,7 +143,7 @@ def test_the_old_region_comes_back_and_takes_not_one_write(reports: pathlib.Path
     while time.monotonic() < deadline:
         assert sql("db1", "CREATE TABLE split (brain int)", check=False) == ""
         assert serving() == ["two"]
-        with pytest.raises(UNANSWERED):
+        with pytest.raises(Unanswered), asking():
             client(EDGES["one"]).send(
                 people[0].token, room, f"split{time.monotonic_ns()}", {"body": "x", "msgtype": "m.text"}
             )
