@@ -37,8 +37,9 @@ DATABASES = {"one": "db1", "two": "db2"}
 PLAYBOOK_TIMEOUT_S = 600
 # Connections that are kept, and found to lead nowhere when a region was lost.
 SSH = "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
-# What the other hosts, and this machine, have as addresses.
-ADDRESSES = {"lb1": 11, "lb2": 12, "hs1": 21, "hs2": 22, "db1": 31, "db2": 32, "third": 51, "": 1}
+# What the hosts, and this machine, have as addresses.
+CONTROLLER, WITNESS = "controller", "third"
+ADDRESSES = {"lb1": 11, "lb2": 12, "hs1": 21, "hs2": 22, "db1": 31, "db2": 32, WITNESS: 51, CONTROLLER: 1}
 
 
 def until(condition: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
@@ -91,11 +92,12 @@ def start(*hosts: str) -> None:
 
 
 @contextlib.contextmanager
-def cut_off(region: str) -> t.Iterator[None]:
-    """Let nothing of a region reach anybody outside of it, until the end."""
-    inside = REGIONS[region]
-    outside = [number for host, number in ADDRESSES.items() if host not in inside]
-    routes = [f"172.30.60.{number}/32" for number in outside] + [f"fd00:30:60::{number}/128" for number in outside]
+def cut_off(inside: t.Collection[str], outside: t.Collection[str] | None = None) -> t.Iterator[None]:
+    """Let hosts reach nobody but each other until the end, or everybody but those outside."""
+    if outside is None:
+        outside = ADDRESSES.keys() - inside
+    numbers = [ADDRESSES[host] for host in outside]
+    routes = [f"172.30.60.{number}/32" for number in numbers] + [f"fd00:30:60::{number}/128" for number in numbers]
 
     def change(verb: str) -> None:
         for host in inside:

@@ -6,13 +6,22 @@ import json
 import pathlib
 import re
 import sys
+import threading
 import time
 import typing as t
 
+import pytest
 from regions import (
+    ADDRESSES,
+    CONTROLLER,
+    DATABASES,
+    EDGES,
     REGIONS,
     Traffic,
+    Unanswered,
+    asking,
     checks_of,
+    client,
     container,
     cut_off,
     docker,
@@ -26,6 +35,34 @@ from regions import (
     to,
     until,
 )
+
+
+class Rows(threading.Thread):
+    """Somebody beside the homeserver who goes on writing rows, and knows which were acknowledged."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(daemon=True)
+        self.host, self.acknowledged = host, 0
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        sql(self.host, "CREATE TABLE IF NOT EXISTS acknowledged (number int)")
+        while not self._end.is_set():
+            insert = f"INSERT INTO acknowledged VALUES ({self.acknowledged}) RETURNING number"
+            if sql(self.host, insert, check=False) == str(self.acknowledged):
+                self.acknowledged += 1
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join(30)
+
+
+def takes_no_write_for(seconds: float, region: str) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert sql(DATABASES[region], "CREATE TABLE split (brain int)", check=False) == ""
+        assert region not in serving()
+        time.sleep(0.2)
 
 
 def test_a_region_that_is_cut_off_is_left_only_behind_a_fence_and_comes_back_without_one_write(
@@ -44,7 +81,7 @@ def test_a_region_that_is_cut_off_is_left_only_behind_a_fence_and_comes_back_wit
         "sys.exit(subprocess.run(['docker', 'kill', *hosts]).returncode)\n"
     )
     hook = json.dumps({"dr_failover_fence_command": [sys.executable, str(fence)]})
-    with cut_off("one"):
+    with cut_off(REGIONS["one"]):
         # Then nobody has heard its guards for a while.
         time.sleep(15)
         refused = play("dr_failover", reports, *to("two"), *canary, region="one")
@@ -57,11 +94,7 @@ def test_a_region_that_is_cut_off_is_left_only_behind_a_fence_and_comes_back_wit
     assert checks_of(report_of(reports))["dr_fenced"]["message"].startswith("command: ")
 
     start(*REGIONS["one"])
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        assert sql("db1", "CREATE TABLE split (brain int)", check=False) == ""
-        assert serving() == ["two"]
-        time.sleep(0.2)
+    takes_no_write_for(15, "one")
 
 
 def test_a_standby_that_is_too_far_behind_is_refused_and_what_is_lost_in_spite_of_it_is_counted(
@@ -114,3 +147,49 @@ def test_a_region_whose_history_ended_is_copied_anew(reports: pathlib.Path) -> N
     again = play("dr_failback", reports, *words, region="one")
     assert again.code == 0, again.output
     assert "db2" in again.output
+
+
+def test_a_region_that_only_the_witness_reaches_is_stopped_by_its_guards_and_nothing_is_lost(
+    reports: pathlib.Path, canary: list[str]
+) -> None:
+    rows = Rows("db1")
+    rows.start()
+    with cut_off(REGIONS["one"], [CONTROLLER]):
+        until(lambda: rows.acknowledged > 5, 30, "rows are written")
+        run = play("dr_failover", reports, *to("two"), *canary, region="one")
+        rows.stop()
+        assert run.code == 0, run.output
+        assert serving() == ["two"]
+    report = report_of(reports)
+    assert checks_of(report)["dr_fenced"]["message"].startswith("guard: the guards of db1 say"), report
+    assert int(sql("db2", "SELECT count(*) FROM acknowledged")) >= rows.acknowledged
+    assert report["facts"]["loss"]["events"] == 0, report
+    takes_no_write_for(15, "one")
+    joined = play("dr_failback", reports, "-e", "dr_failback_region=one", region="two")
+    assert joined.code == 0, joined.output
+
+
+def test_a_region_of_which_only_the_edge_is_reached_is_closed_there_and_opened_when_it_serves_again(
+    reports: pathlib.Path, canary: list[str], people: t.Any, room: str
+) -> None:
+    def send(region: str) -> str:
+        body = {"msgtype": "m.text", "body": "through the edge"}
+        return client(EDGES[region]).send(people[0].token, room, f"edge{time.monotonic_ns()}", body)
+
+    edge_is_fence = ["-e", json.dumps({"dr_failover_fence_edge": True})]
+    with cut_off(["db2", "hs2"], ADDRESSES.keys() - {"db2", "hs2", "lb2"}):
+        assert send("two"), "its users do not notice"
+        time.sleep(15)
+        run = play("dr_failover", reports, *to("one"), *edge_is_fence, *canary, region="two")
+        assert run.code == 0, run.output
+        with pytest.raises(Unanswered), asking():
+            send("two")
+        assert send("one")
+    fenced = checks_of(report_of(reports))["dr_fenced"]
+    assert fenced["status"] == "warning" and fenced["message"].startswith("edge: lb2 "), fenced
+    until(lambda: serving() == ["one"], 60, "its guard hears that it does not serve")
+
+    for command in (["dr_failback", "-e", "dr_failback_region=two"], ["dr_failover", *to("two"), *canary]):
+        run = play(command[0], reports, *command[1:], region="one")
+        assert run.code == 0, run.output
+    assert send("two")

@@ -69,7 +69,8 @@ STEPS = (
     Step(
         "scale",
         "Start the homeserver of the region",
-        "Starts the processes, the main one first, and enables them.",
+        "Starts the processes, the main one first, and enables them; then the load balancers that were stopped by a "
+        "fence.",
         "A homeserver on a standby cannot write, so it comes after the promotion.",
         "Each process answers, and reads from the database.",
         ("ansible-playbook matrixon.ops.homeserver -e matrixon_active_region=REGION --limit region_REGION",),
