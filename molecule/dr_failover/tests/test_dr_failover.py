@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import time
 import typing as t
 
@@ -47,6 +48,13 @@ def test_what_cannot_be_right_is_refused_with_all_reasons(reports: pathlib.Path)
         "dr_failover_fence_statement: 'it is off' by '' is not what the report needs",
     ):
         assert reason in flat, run.output
+
+
+@pytest.mark.parametrize("name", ["witness", "dr_guard"])
+def test_check_mode_finds_nothing_to_change(reports: pathlib.Path, name: str) -> None:
+    run = play(name, reports, "--check", region="one")
+    assert run.code == 0, run.output
+    assert set(re.findall(r"changed=(\d+)", run.output)) == {"0"}, run.output
 
 
 def test_check_mode_asks_everything_and_touches_nothing(reports: pathlib.Path, canary: list[str]) -> None:
