@@ -10,9 +10,9 @@ module: matrixon_dr_copy
 short_description: A copy of this host's database, to rehearse a failover on
 version_added: 0.1.0
 description:
-  - Takes a copy of the server of this host with C(pg_basebackup), and opens it as a standby that follows nobody,
-    archives nothing and has little claim on the host. M(matrixon.ops.matrixon_promote) can then promote it, as it would
-    the real one.
+  - Takes a copy of the server of this host with C(pg_basebackup), or restores one of its backup sets, and opens it as a
+    standby that follows nobody, archives nothing and has little claim on the host.
+    M(matrixon.ops.matrixon_promote) can then promote it, as it would the real one.
   - The server itself is only asked. It is neither stopped nor told anything.
   - The copy ends by itself after O(open_seconds), and is removed by O(state=absent). What a drill left that was killed
     is removed by the next one.
@@ -50,6 +50,55 @@ options:
     description: Whether a primary may be copied. That reads all of it while it serves.
     type: bool
     default: false
+  backup:
+    description:
+      - Restores this set in the place of a copy of the server, recovered and held against its manifest as
+        M(matrixon.ops.matrixon_restore) does it.
+      - What is restored is refused if it is of another database than the one of this host.
+    type: dict
+    suboptions:
+      root:
+        description: Directory below which backup sets are kept.
+        type: path
+        required: true
+      deployment:
+        description: Deployment that the sets are of.
+        type: str
+        required: true
+      profile:
+        description: Its profile.
+        type: str
+        required: true
+      server:
+        description: Server that the sets are of.
+        type: str
+        required: true
+      set:
+        description: Which set. V(latest) is the newest complete one.
+        type: str
+        default: latest
+      target:
+        description: To which moment, as for M(matrixon.ops.matrixon_restore).
+        type: str
+        default: latest
+      archive:
+        description: Directory that C(pg_receivewal) fills. Left out, C(wal) in the store, if it is there.
+        type: path
+      accept_unverified:
+        description: Id of a set that no drill has proven and that is wanted none the less.
+        type: str
+        default: ""
+      pgbackrest:
+        description: Where this host finds what pgBackRest keeps for sets of that driver. Other sets do not ask for it.
+        type: dict
+        suboptions:
+          configuration:
+            description: Directory of pgBackRest's configuration.
+            type: path
+            default: /etc/pgbackrest
+          repository:
+            description: Number of the repository in that configuration. Left out, the one that each set names.
+            type: int
   max_rate:
     description: How much may be copied in a second, in kB. V(0) is no limit.
     type: int
@@ -158,8 +207,9 @@ run:
   type: str
   sample: "2026-11-27T12:00:00.000Z"
 checks:
-  description: What reading the copy showed, each with C(name), C(status), C(message) and C(duration_ms).
-  returned: with O(state=checked)
+  description: >-
+    What reading the copy showed, or restoring it, each with C(name), C(status), C(message) and C(duration_ms).
+  returned: with O(state=checked) and O(state=present)
   type: list
   elements: dict
   sample: [{name: drill_rows, status: ok, message: 5123 rows of 160 tables were read, duration_ms: 300}]
@@ -183,9 +233,22 @@ room_bytes:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.options import ENGINE
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import copy
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.entry import act
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import SERVER
+
+BACKUP = dict(
+    root=dict(type="path", required=True),
+    deployment=dict(type="str", required=True),
+    profile=dict(type="str", required=True),
+    server=dict(type="str", required=True),
+    set=dict(type="str", default="latest"),
+    target=dict(type="str", default="latest"),
+    archive=dict(type="path"),
+    accept_unverified=dict(type="str", default=""),
+    **ENGINE,
+)
 
 
 def argument_spec():
@@ -200,6 +263,7 @@ def argument_spec():
         state=dict(type="str", choices=[copy.PRESENT, copy.ABSENT, copy.LOOKED, copy.CHECKED], default=copy.PRESENT),
         directory=dict(type="path", default="/var/lib/postgresql/matrixon-drill"),
         accept_primary=dict(type="bool", default=False),
+        backup=dict(type="dict", options=BACKUP),
         max_rate=dict(type="int", default=0),
         checkpoint=dict(type="str", choices=["fast", "spread"], default="spread"),
         open_seconds=dict(type="float", default=1800),

@@ -5,9 +5,10 @@
 # Private to this collection: it may change in any release.
 """A copy of this host's database to rehearse a failover on: what matrixon_dr_copy does.
 
-It is taken by pg_basebackup from the server that runs here, and opened as a
-standby that follows nobody, under a unit of its own with little claim on the
-host. The server it was taken from is asked, and never told anything.
+It is taken by pg_basebackup from the server that runs here or restored from a
+backup set, and opened as a standby that follows nobody, under a unit of its own
+with little claim on the host. The server that runs here is asked, and never
+told anything.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _command, _files
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_host as host
-from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, drill, locks, process, scratch
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import (
+    cluster,
+    drill,
+    locks,
+    process,
+    rebuild,
+    scratch,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._dr import standby
@@ -65,6 +73,16 @@ POLL = 0.1
 COPYING, OPEN = "copying", "open"
 SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 LIMITS = tuple(host.LIMITS.values())
+# What a restore is told beside what was asked for.
+RESTORE: Facts = {
+    "component": "database",
+    "timeline": None,
+    "media": None,
+    "identity_file": None,
+    "queries": [],
+    "truncate": [],
+    "slot": None,
+}
 TLS = ("ssl", "ssl_cert_file", "ssl_key_file")
 
 # What the copy runs with, beside what follows from where it lies. It follows nobody and archives nothing. What makes a
@@ -414,17 +432,39 @@ def _remove_tree(directory: str) -> None:
     shutil.rmtree(directory)
 
 
+def restore(work: Work, check: bool = False) -> Outcome:
+    """Restore a backup set to the place of the copy, or say in check mode whether that could be done."""
+    # What an earlier drill left is removed before, so a look does not ask whether the place itself is free.
+    place = f"{work.directory}.restored" if check else work.data
+    asked = {"directory": place, "owner": work.options["owner"], "deadline": work.deadline.remaining()}
+    outcome = rebuild.run({**RESTORE, **work.options["backup"], **asked}, check)
+    if outcome.failed:
+        raise BackupError(INTERNAL, f"backup: {outcome.msg}")
+    return outcome
+
+
+def restored(outcome: Outcome) -> Facts:
+    """Return from which set a copy was restored, and to where: a position of the log, but for a dump."""
+    facts = outcome.report.facts if outcome.report else {}
+    return {"set": facts["set"]["id"], "end": f"{facts['lsn']} of the log" if "lsn" in facts else facts["target"]}
+
+
 def take(work: Work, facts: Facts, begun: str) -> Facts:
-    """Copy the server's data, and open the copy as a standby that follows nobody."""
+    """Copy the server's data or restore a set, and open the copy as a standby that follows nobody."""
     options, place = work.options, work.place
     os.mkdir(work.directory, 0o700)
     # The server's user goes through it to its own part.
     os.chmod(work.directory, 0o711)
     state = {"begun": begun, "until": begun, "step": COPYING}
     write_state(work.directory, state)
-    place.runner.make_directory(work.data)
     started = work.deadline.elapsed()
-    _base_backup(work)
+    source = {}
+    if options["backup"]:
+        source = restored(restore(work))
+        _require_system(work, facts)
+    else:
+        place.runner.make_directory(work.data)
+        _base_backup(work)
     copied = work.deadline.elapsed()
     size = drill.tree_bytes(work.data)
     _configure(work, facts)
@@ -438,7 +478,19 @@ def take(work: Work, facts: Facts, begun: str) -> Facts:
         "bytes": size,
         "copy_seconds": round(copied - started, 3),
         "open_seconds": round(work.deadline.elapsed() - copied, 3),
+        **source,
     }
+
+
+def _require_system(work: Work, facts: Facts) -> None:
+    """Refuse what was restored if it is of another database than the one that is followed here."""
+    control = scratch.control(work.place.runner, work.place.tools, work.data, work.deadline)
+    found, wanted = control["Database system identifier"], str(facts["system_identifier"])
+    if found != wanted:
+        raise BackupError(
+            INTERNAL,
+            f"backup: the set is of the database {found}, and this host has {wanted}; name the sets of this deployment",
+        )
 
 
 def _base_backup(work: Work) -> None:
@@ -452,8 +504,8 @@ def _base_backup(work: Work) -> None:
 
 def _configure(work: Work, facts: Facts) -> None:
     options, place = work.options, work.place
-    control = scratch.control(place.runner, place.tools, work.data, work.deadline)
-    limits = host.control_data("\n".join(f"{name}: {value}" for name, value in control.items()))["limits"]
+    # What was restored has run since, with the little that a restore needs.
+    limits = at_least(_limits(work, work.data), _limits(work, place.data))
     tls = facts["tls"]
     hba, ident = admission(options["owner"], options["user"], tls["ssl"] == "on", options["admit"])
     texts = {
@@ -468,6 +520,17 @@ def _configure(work: Work, facts: Facts) -> None:
     for name, text in texts.items():
         _files.replace(os.path.join(work.data, name), text.encode(), info.st_uid, info.st_gid, 0o600)
     disown(work.data)
+
+
+def _limits(work: Work, data: str) -> dict[str, int]:
+    control = scratch.control(work.place.runner, work.place.tools, data, work.deadline)
+    limits: dict[str, int] = host.control_data("\n".join(f"{key}: {value}" for key, value in control.items()))["limits"]
+    return limits
+
+
+def at_least(limits: t.Mapping[str, int], others: t.Mapping[str, int]) -> dict[str, int]:
+    """Return the larger one of each of two servers' limits."""
+    return {name: max(value, others.get(name, 0)) for name, value in limits.items()}
 
 
 def disown(directory: str) -> None:
@@ -551,6 +614,7 @@ def run(options: Options, check: bool, clock: t.Callable[[], float] = time.monot
             refuse(reasons)
             return Outcome(msg="the copy was read", values={"checks": check_copy(work), "production": shown(before)})
         reasons += _obstacles(work, before)
+        reasons += _no_set(work)
         values: Facts = {"production": shown(before), "reasons": reasons, "needed_bytes": _needed(before)}
         values["room_bytes"] = before["room_bytes"]
         if options["state"] == LOOKED:
@@ -568,8 +632,16 @@ def run(options: Options, check: bool, clock: t.Callable[[], float] = time.monot
                 remove(Work(options, Deadline(60, clock), work.place))
             raise
         values.update(place=copy, removed=removed, run=begun)
-        took = f"{human(copy['bytes'], 'B')} were copied in {copy['copy_seconds']:.1f} s, and the copy is open"
-        return Outcome(changed=True, msg=took, values=values)
+        verb = f"restored from set {copy['set']}" if options["backup"] else "copied"
+        took = f"{human(copy['bytes'], 'B')} were {verb} in {copy['copy_seconds']:.1f} s"
+        values["checks"] = [_restored(copy, took)] if options["backup"] else []
+        return Outcome(changed=True, msg=f"{took}, and the copy is open", values=values)
+
+
+def _restored(copy: Facts, took: str) -> Facts:
+    words = f"{took}, to {copy['end']}: so long it would take if the standby were lost, too"
+    found = _finding("drill_restore", "ok", words, copy["copy_seconds"])
+    return {**found, "value": copy["copy_seconds"], "unit": "s"}
 
 
 def _needed(facts: Facts) -> int | None:
@@ -589,6 +661,16 @@ def _obstacles(work: Work, facts: Facts) -> list[str]:
     return found
 
 
+def _no_set(work: Work) -> list[str]:
+    if not work.options["backup"]:
+        return []
+    try:
+        restore(work, check=True)
+    except BackupError as error:
+        return [error.message]
+    return []
+
+
 def _readable(path: str) -> bool:
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
@@ -599,7 +681,10 @@ def _readable(path: str) -> bool:
 def plan(work: Work, facts: Facts) -> tuple[str, ...]:
     """Return what would be done, in sentences."""
     steps = [f"remove {what}, which an earlier drill left" for what in leftovers(work)]
-    steps.append(f"copy {human(facts['data_bytes'], 'B')} of the server's data to {work.data}")
+    if work.options["backup"]:
+        steps += [line.replace(f"{work.directory}.restored", work.data) for line in restore(work, check=True).plan]
+    else:
+        steps.append(f"copy {human(facts['data_bytes'], 'B')} of the server's data to {work.data}")
     where = (
         f"port {copy_port(work.options)} of {work.options['listen_address']}" if work.options["listen_address"] else RUN
     )
