@@ -30,6 +30,9 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench failback", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1024, help="size of the database")
     parser.add_argument("--diverged", type=int, default=2000, help="rows that only the old primary has")
+    parser.add_argument(
+        "--wal", type=int, default=256, help="max_wal_size of both in MB: pg_rewind copies all of pg_wal"
+    )
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(prefix="bench-failback-") as directory, contextlib.ExitStack() as stack:
         base = pathlib.Path(directory)
@@ -40,13 +43,14 @@ def main(words: list[str]) -> None:
 def measure(base: pathlib.Path, options: argparse.Namespace, stack: contextlib.ExitStack) -> None:
     """Make the old and the new primary once, and bring the old one back in turns."""
     pair = Pair(Template(base / "template", newest()), base / "pair", stack)
-    pair.one.set(wal_keep_size="2GB", max_wal_size="4GB")
-    pair.two.set(wal_keep_size="2GB", max_wal_size="4GB")
+    wal = {"wal_keep_size": "80MB", "min_wal_size": "80MB", "max_wal_size": f"{options.wal}MB"}
+    pair.one.set(**wal)
+    pair.two.set(**wal)
     pair.start()
     fill(pair, options.megabytes)
     Parted(pair)
     size = sum(path.stat().st_size for path in (pair.one.data / "base").rglob("*") if path.is_file())
-    print(f"{size / 1e6:.0f} MB of data")
+    print(f"{size / 1e6:.0f} MB of data, {wal_bytes(pair.two.data) / 1e6:.0f} MB of log on the new primary")
     pair.two.start()
     kept = pair.one.data.with_name("kept")
     pair.one.data.rename(kept)
@@ -59,6 +63,10 @@ def measure(base: pathlib.Path, options: argparse.Namespace, stack: contextlib.E
         copied = timed(lambda: copy(pair))
         shutil.rmtree(pair.one.data)
         print(f"round {number + 1}: rewound {rewound:.2f} s, copied {copied:.2f} s, ratio {rewound / copied:.2f}")
+
+
+def wal_bytes(data: pathlib.Path) -> int:
+    return sum(path.stat().st_size for path in (data / "pg_wal").iterdir() if path.is_file())
 
 
 def fill(pair: Pair, megabytes: int) -> None:
