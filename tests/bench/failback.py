@@ -30,9 +30,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench failback", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1024, help="size of the database")
     parser.add_argument("--diverged", type=int, default=2000, help="rows that only the old primary has")
-    parser.add_argument(
-        "--wal", type=int, default=256, help="max_wal_size of both in MB: pg_rewind copies all of pg_wal"
-    )
+    parser.add_argument("--wal", type=int, default=256, help="max_wal_size in MB: pg_rewind copies all of pg_wal")
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(prefix="bench-failback-") as directory, contextlib.ExitStack() as stack:
         base = pathlib.Path(directory)
