@@ -382,9 +382,11 @@ def _step(least: float, *, whole: bool) -> float:
 
 def tick_words(value: float, step: float, scale: Scale) -> str:
     """Return a number of an axis, with the decimals that tell two steps apart."""
+    if not value:
+        return "0"
     if not 1e-6 <= step < 1e15:
         return f"{value:.3g}{scale.name}"
-    decimals = max(0, -math.floor(math.log10(step * 1.001))) if value else 0
+    decimals = max(0, -math.floor(math.log10(step * 1.001)))
     return f"{value:,.{decimals}f}".replace(",", "\N{NO-BREAK SPACE}") + scale.name
 
 
@@ -482,9 +484,9 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
     """Return one plot as a picture: where what stands, and in words what it shows."""
     data = _read(plot)
     known = [(when, value) for series in data.series for when, value in series.points if value is not None]
-    view = {"title": title_of(plot), "notes": _notes(data), "legend": [_legend(series, data) for series in data.series]}
+    view: Document = {"title": title_of(plot), "notes": _notes(data), "legend": [_legend(series, data) for series in data.series]}
     if not known:
-        return {**view, "empty": "Nothing was measured.", "text": f"{view['title']}: nothing was measured."}
+        return {**view, "period": "", "empty": "Nothing was measured.", "text": f"{view['title']}: nothing was measured."}
     # A gap at the edge of a picture is a part of it.
     times = [when for series in data.series for when, dummy in series.points] + [row[0] for row in data.band]
     across = Axis(min(times), max(times))
