@@ -13,6 +13,8 @@ _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _SPACE = "\N{NO-BREAK SPACE}"
 _SPANS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
+_MULTIPLES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+
 
 def human(value: float, unit: str | None) -> str:
     """Return a measured value with its unit, such as 12.3 GiB or 1.24 s."""
@@ -84,6 +86,7 @@ def scale_of(most: float, unit: str | None) -> Scale:
         seconds = most / 1000 if unit == "ms" else most
         size, name = next((entry for entry in _SPANS if seconds >= 2 * entry[0]), _SPANS[-1])
         return Scale(size * 1000 if unit == "ms" else size, f"{_SPACE}{name}")
-    if unit in (None, "", "count"):
-        return Scale(1.0, "")
-    return Scale(1.0, unit if unit == "/s" else f"{_SPACE}{unit}")
+    size, prefix = next((entry for entry in _MULTIPLES if most >= 2 * entry[0]), (1.0, ""))
+    name = "" if unit in (None, "count") else str(unit)
+    apart = _SPACE if prefix or name not in ("", "/s") else ""
+    return Scale(size, f"{apart}{prefix}{name}")

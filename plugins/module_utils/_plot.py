@@ -387,7 +387,8 @@ def tick_words(value: float, step: float, scale: Scale) -> str:
     if not 1e-6 <= step < 1e15:
         return f"{value:.3g}{scale.name}"
     decimals = max(0, -math.floor(math.log10(step * 1.001)))
-    return f"{value:,.{decimals}f}".replace(",", "\N{NO-BREAK SPACE}") + scale.name
+    text = f"{value:,.{decimals}f}".replace(",", "\N{NO-BREAK SPACE}")
+    return (text if len(text) <= 12 else f"{value:.4g}") + scale.name
 
 
 class Tick(t.NamedTuple):
@@ -403,20 +404,21 @@ _DAYS, _MONTH_STEPS, _YEARS = (1, 2, 7, 14), (1, 2, 3, 6), (1, 2, 5, 10, 20, 50,
 
 
 def time_ticks(axis: Axis, most: int = 7) -> list[Tick]:
-    """Return marks at round times, each with what it is part of where that changes: a day, a year."""
+    """Return marks at round times, each with what it is a part of: a day, a year."""
     whole = axis.high - axis.low
     for step in _STEPS:
-        if whole / step <= most:
-            return _with_context(_multiples(axis, step, 0), "%H:%M:%S" if step < 60 else "%H:%M", by_day=True)
+        # Seconds are long words.
+        if whole / step <= (most if step >= 60 else most - 2):
+            return _named(_multiples(axis, step, 0), "%H:%M:%S" if step < 60 else "%H:%M", by_day=True)
     for days in _DAYS:
         if whole / (days * _DAY) <= most:
             # The first Monday of the era is its fifth day.
-            return _with_context(_multiples(axis, days * _DAY, 4 * _DAY if days > 2 else 0), "day", by_day=False)
+            return _named(_multiples(axis, days * _DAY, 4 * _DAY if days > 2 else 0), "day", by_day=False)
     for months in _MONTH_STEPS:
         if whole / (months * 30.4 * _DAY) <= most:
-            return _with_context(_months(axis, months), "month", by_day=False)
+            return _named(_months(axis, months), "month", by_day=False)
     years = next((years for years in _YEARS if whole / (years * 365.2 * _DAY) <= most), _YEARS[-1])
-    return _with_context(_months(axis, years * 12), "year", by_day=False)
+    return _named(_months(axis, years * 12), "year", by_day=False)
 
 
 def _multiples(axis: Axis, step: float, offset: float) -> list[float]:
@@ -440,15 +442,12 @@ def _months(axis: Axis, step: int) -> list[float]:
     return found
 
 
-def _with_context(times: t.Sequence[float], form: str, *, by_day: bool) -> list[Tick]:
+def _named(times: t.Sequence[float], form: str, *, by_day: bool) -> list[Tick]:
     ticks: list[Tick] = []
-    said = ""
     for when in times:
         at = moment(when)
         text = {"day": _day_words(at), "month": _MONTHS[at.month - 1], "year": str(at.year)}.get(form) or f"{at:{form}}"
-        context = "" if form == "year" else _day_words(at) if by_day else str(at.year)
-        ticks.append(Tick(when, text, context if context != said else ""))
-        said = context
+        ticks.append(Tick(when, text, "" if form == "year" else _day_words(at) if by_day else str(at.year)))
     return ticks
 
 
@@ -484,9 +483,18 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
     """Return one plot as a picture: where what stands, and in words what it shows."""
     data = _read(plot)
     known = [(when, value) for series in data.series for when, value in series.points if value is not None]
-    view: Document = {"title": title_of(plot), "notes": _notes(data), "legend": [_legend(series, data) for series in data.series]}
+    view: Document = {
+        "title": title_of(plot),
+        "notes": _notes(data),
+        "legend": _legend(data),
+    }
     if not known:
-        return {**view, "period": "", "empty": "Nothing was measured.", "text": f"{view['title']}: nothing was measured."}
+        return {
+            **view,
+            "period": "",
+            "empty": "Nothing was measured.",
+            "text": f"{view['title']}: nothing was measured.",
+        }
     # A gap at the edge of a picture is a part of it.
     times = [when for series in data.series for when, dummy in series.points] + [row[0] for row in data.band]
     across = Axis(min(times), max(times))
@@ -499,7 +507,7 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
     frame = _Frame(across, upwards)
     drawn = [_curve(series, frame, most_points, data) for series in data.series]
     inside = [line for line in data.lines if upwards.low <= line["value"] <= upwards.high]
-    view["notes"] += _outside(data, upwards)
+    view["notes"] += [*_reached(data, across), *_outside(data, upwards)]
     return {
         **view,
         "empty": "",
@@ -507,11 +515,12 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
         "period": _period(across),
         "width": WIDTH,
         "height": HEIGHT,
+        "label_width": _label_width([text for dummy, text in ticks]),
         "value_ticks": [{"y": frame.y(value), "text": text, "zero": value == 0} for value, text in ticks],
         "time_ticks": _time_marks(frame),
         "band": _band_path(data.band, frame, most_points // 2),
         "curves": drawn,
-        "lines": _line_marks(inside, data.unit, frame),
+        "lines": _line_marks(inside, data, frame),
         "now": _now(data, frame),
         "hover": _hover(data, frame),
     }
@@ -586,28 +595,62 @@ def _band_path(band: t.Sequence[tuple[float, float, float]], frame: _Frame, most
     return "M" + "L".join([*upper, *lower]) + "Z"
 
 
+def _label_width(texts: t.Sequence[str]) -> str:
+    longest = max(len(text) for text in texts)
+    return next((name for most, name in ((5, "narrow"), (8, "middle"), (11, "broad")) if longest <= most), "broadest")
+
+
 def _time_marks(frame: _Frame) -> list[Document]:
-    """Return the marks of the axis of time; every second one is left out where the screen is narrow."""
-    marks = []
-    for place, tick in enumerate(time_ticks(frame.across)):
+    """Return the marks of the axis of time; every second one is left out where the screen is narrow.
+
+    What a mark is a part of is said where that changes, for either screen.
+    """
+    ticks = time_ticks(frame.across)
+    crowded = len(ticks) > (3 if ticks and len(ticks[0].text) > 6 else 4)
+    marks: list[Document] = []
+    said = said_narrow = ""
+    for place, tick in enumerate(ticks):
         x = frame.x(tick.when)
-        anchor = "start" if x < 4 else "end" if x > 96 else "middle"
-        marks.append({"x": x, "text": tick.text, "context": tick.context, "anchor": anchor, "thin": place % 2 == 1})
+        thin_out = crowded and place % 2 == 1
+        marks.append(
+            {
+                "x": x,
+                "text": tick.text,
+                "anchor": "start" if x < 4 else "end" if x > 96 else "middle",
+                "thin": thin_out,
+                "context": tick.context if tick.context != said else "",
+                "narrow_context": tick.context if tick.context != said_narrow and not thin_out else "",
+            }
+        )
+        said, said_narrow = tick.context, said_narrow if thin_out else tick.context
     return marks
 
 
-def _line_marks(lines: t.Sequence[Document], unit: str, frame: _Frame) -> list[Document]:
+def _line_marks(lines: t.Sequence[Document], data: Data, frame: _Frame) -> list[Document]:
     """Return the thresholds from the top down, with labels that do not stand on each other."""
+    anchor = _free_side([line["value"] for line in lines], data, frame.across)
     marks = []
-    free = 0.0
+    free = -float(_LABEL_HEIGHT)
     for line in sorted(lines, key=lambda line: -float(line["value"])):
         y = frame.y(line["value"])
-        label = max(free + _LABEL_HEIGHT, y - 4)
-        free = label
-        marks.append(
-            {**line, "y": y, "label_y": round(label, 1), "text": f"{line['name']} {figure(line['value'], unit)}"}
-        )
+        # Above its line, or else below it, or else below what is there.
+        places = (y - 5, y + 13, free + _LABEL_HEIGHT)
+        free = next(place for place in places if place >= free + _LABEL_HEIGHT)
+        text = f"{line['name']} {figure(line['value'], data.unit)}"
+        marks.append({**line, "y": y, "label_y": round(free, 1), "anchor": anchor, "text": text})
     return marks
+
+
+def _free_side(limits: t.Sequence[float], data: Data, across: Axis) -> str:
+    """Return at which end the thresholds are farther from the curves, so that their labels can be read."""
+    distance = {"start": math.inf, "end": math.inf}
+    for series in data.series:
+        for when, value in series.points:
+            share = across.share(when)
+            if value is not None and not 0.3 < share < 0.7:
+                side = "start" if share <= 0.3 else "end"
+                distance[side] = min([distance[side], *(abs(value - limit) for limit in limits)])
+    return "start" if distance["start"] > distance["end"] else "end"
 
 
 def _now(data: Data, frame: _Frame) -> float | None:
@@ -620,16 +663,24 @@ def _now(data: Data, frame: _Frame) -> float | None:
 # Words
 
 
-def _legend(series: Series, data: Data) -> Document:
-    known = [value for dummy, value in series.points if value is not None]
-    last = figure(known[-1], data.unit) if known else "not measured"
-    return {
-        "name": series.label,
-        "role": series.role,
-        "colour": series.colour,
-        "marked": _marked(series, data),
-        "last": last,
-    }
+def _legend(data: Data) -> list[Document]:
+    entries = []
+    for series in data.series:
+        known = [value for dummy, value in series.points if value is not None]
+        last = figure(known[-1], data.unit) if known else "not measured"
+        entries.append(
+            {
+                "name": series.label,
+                "role": series.role,
+                "colour": series.colour,
+                "marked": _marked(series, data),
+                "last": last,
+            }
+        )
+    if len(data.band) > 1:
+        last = _between(data.band[-1][1], data.band[-1][2], data.unit)
+        entries.append({"name": "interval", "role": "band", "colour": 1, "marked": False, "last": last})
+    return entries
 
 
 def _notes(data: Data) -> list[str]:
@@ -642,17 +693,22 @@ def _notes(data: Data) -> list[str]:
 
 
 def _outside(data: Data, axis: Axis) -> list[str]:
-    return [
-        f"{line['name']} {figure(line['value'], data.unit)} is {'above' if line['value'] > axis.high else 'below'} "
-        "what is shown."
-        for line in data.lines
-        if not axis.low <= line["value"] <= axis.high
-    ]
+    notes = []
+    for where, lines in (
+        ("Above", [line for line in data.lines if line["value"] > axis.high]),
+        ("Below", [line for line in data.lines if line["value"] < axis.low]),
+    ):
+        said = ", ".join(f"{line['name']} {figure(line['value'], data.unit)}" for line in lines)
+        notes += [f"{where} the picture: {said}."] if said else []
+    return notes
 
 
 def _period(across: Axis) -> str:
     whole = across.high - across.low
-    return f"{time_words(across.low, whole)} to {time_words(across.high, whole)} UTC"
+    begun, ended = time_words(across.low, whole), time_words(across.high, whole)
+    if whole <= 3 * _DAY and begun[:10] == ended[:10]:
+        ended = ended[11:]
+    return f"{begun} to {ended} UTC"
 
 
 def _text(title: str, data: Data, across: Axis) -> str:
@@ -669,24 +725,27 @@ def _text(title: str, data: Data, across: Axis) -> str:
             f"{series.label}: between {figure(min(values), data.unit)} and {figure(max(values), data.unit)}, "
             f"{figure(values[-1], data.unit)} at {time_words(known[-1][0], whole)}"
         )
-        if series.role == FORECAST:
-            sentences += _crossings(series.label, known, data, whole)
     if data.band:
         when, low, high = data.band[-1]
         sentences.append(
             f"Interval at {time_words(when, whole)}: {figure(low, data.unit)} to {figure(high, data.unit)}"
         )
+    sentences += [sentence[:-1] for sentence in _reached(data, across)]
     sentences += [f"Line {line['name']}: {figure(line['value'], data.unit)}" for line in data.lines]
     return ". ".join(sentences) + "."
 
 
-def _crossings(label: str, known: t.Sequence[Known], data: Data, whole: float) -> list[str]:
+def _reached(data: Data, across: Axis) -> list[str]:
     """Return when a forecast reaches each threshold."""
     found = []
-    for line in data.lines:
-        when = crossing(known, line["value"])
-        if when is not None:
-            found.append(f"{label} reaches {line['name']} at {time_words(when, whole)}")
+    for series in data.series:
+        if series.role != FORECAST:
+            continue
+        known = [(when, value) for when, value in series.points if value is not None]
+        times = [(crossing(known, line["value"]), line["name"]) for line in data.lines]
+        whole = across.high - across.low
+        said = [f"{name} on {time_words(when, whole)}" for when, name in times if when is not None]
+        found += [f"The forecast of {series.name} reaches {', '.join(said)}."] if said else []
     return found
 
 

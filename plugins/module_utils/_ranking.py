@@ -101,7 +101,8 @@ def cell(value: t.Any, unit: str) -> Document:
     text = words(value, _CELL_CHARS)
     if kind == TIME and len(text) >= 19 and text[10] == "T":
         text = f"{text[:10]} {text[11:19]}"
-    return {"text": text or _DASH, "kind": CODE if kind == CODE else TEXT if kind == "number" else kind, "status": ""}
+    # A word in a column of numbers stands as words do.
+    return {"text": text or _DASH, "kind": TEXT if text and kind == "number" else kind, "status": ""}
 
 
 def _share(value: t.Any, longest: float) -> float | None:
