@@ -39,78 +39,48 @@ among them. The picture says what it leaves out. ``_ranking.py`` tells of
 
 from __future__ import annotations
 
-import datetime
 import math
 import typing as t
 
-from ansible_collections.matrixon.ops.plugins.module_utils._fleet import quantity, redacted, shorten, some
-from ansible_collections.matrixon.ops.plugins.module_utils._human import Scale, human, scale_of, span
-from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, WARNING
-
-Document = dict[str, t.Any]
-# Seconds since 1970, and what was measured then.
-Point = tuple[float, t.Optional[float]]
-Known = tuple[float, float]
-
-MEASURED, FORECAST, EARLIER = "measured", "forecast", "earlier"
-ROLES = (MEASURED, FORECAST, EARLIER)
+from ansible_collections.matrixon.ops.plugins.module_utils._fleet import quantity, shorten, some
+from ansible_collections.matrixon.ops.plugins.module_utils._plot_axes import (
+    DAY,
+    Axis,
+    figure,
+    time_ticks,
+    time_words,
+    value_ticks,
+    values_axis,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._plot_data import (
+    FORECAST,
+    MEASURED,
+    MOST_SERIES,
+    Data,
+    Document,
+    Known,
+    Series,
+    as_list,
+    read,
+    runs,
+    thin,
+    thin_band,
+    title_of,
+    usual_distance,
+)
 
 # Across, a picture is as wide as the screen lets it be and positions are shares of that;
 # upwards it has this height in pixels.
 WIDTH, HEIGHT = 1000, 180
-MOST_PLOTS, SHOWN_PLOTS, MOST_SERIES, MOST_LINES = 40, 6, 6, 8
+MOST_PLOTS, SHOWN_PLOTS = 40, 6
 MOST_POINTS, LEAST_POINTS = 400, 60
 # How many points the pictures of one page have in all, so that sixty hosts make no page of many megabytes.
 PAGE_POINTS = 100_000
 SLOTS = 40
-# Beyond this a number is no measurement, and its digits would fill the page.
-_PLAUSIBLE = 1e24
-_TITLE_CHARS, _NAME_CHARS, _UNIT_CHARS = 120, 60, 12
-_LINE_STATUSES = (OK, WARNING, CRITICAL)
-_LABEL_HEIGHT = 15
+_LABEL_HEIGHT, _LABEL_CHARS = 15, 20
+# What a word on the axis of time needs, in shares of its length, on a wide and on a narrow screen.
+_WIDE_ROOM, _NARROW_ROOM = 11.0, 24.0
 _MARKS = 7
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAY = 86400
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-
-
-class Series(t.NamedTuple):
-    """One line of a picture."""
-
-    name: str
-    role: str
-    points: list[Point]
-    colour: int
-    shift: float
-
-    @property
-    def label(self) -> str:
-        """Return its name with what sets it apart from a plain measurement."""
-        if self.role == EARLIER:
-            return f"{self.name}, {span(self.shift)} earlier" if self.shift else f"{self.name}, earlier"
-        return f"{self.name}, forecast" if self.role == FORECAST else self.name
-
-
-class Axis(t.NamedTuple):
-    """From where to where a picture shows something."""
-
-    low: float
-    high: float
-
-    def share(self, value: float) -> float:
-        """Return where a value stands, from 0 to 1."""
-        return (value - self.low) / (self.high - self.low)
-
-
-class Data(t.NamedTuple):
-    """What a plot holds once it was read."""
-
-    unit: str
-    series: list[Series]
-    band: list[tuple[float, float, float]]
-    lines: list[Document]
-    unread: int
-    dropped: list[str]
 
 
 # All plots of a host
@@ -142,346 +112,12 @@ def points_each(hosts: t.Sequence[Document]) -> int:
     return max(LEAST_POINTS, min(MOST_POINTS, PAGE_POINTS // max(1, series)))
 
 
-def as_list(value: t.Any) -> list[t.Any]:
-    """Return a list, or an empty one in place of anything else."""
-    return list(value) if isinstance(value, (list, tuple)) else []
-
-
-def words(value: t.Any, most: int) -> str:
-    """Return a text from a report as one line that fits."""
-    return shorten(redacted(str(value)[: most * 20]), most) if value not in (None, "") else ""
-
-
-def title_of(plot: Document) -> str:
-    """Return the heading of a plot."""
-    return words(plot.get("title"), _TITLE_CHARS) or words(plot.get("name"), _TITLE_CHARS) or "Untitled"
-
-
-# Reading
-
-
-def _read(plot: Document) -> Data:
-    series: list[Series] = []
-    unread = 0
-    stated = [one for one in as_list(plot.get("series")) if isinstance(one, dict)]
-    for one in stated[:MOST_SERIES]:
-        role = one.get("role") if one.get("role") in ROLES else MEASURED
-        shift = number(one.get("shift_s")) or 0.0 if role == EARLIER else 0.0
-        points, bad = _points(one.get("points"), shift)
-        name = words(one.get("name"), _NAME_CHARS) or "value"
-        series.append(Series(name, str(role), points, _colour(name, str(role), series), shift))
-        unread += bad
-    band, bad = _band(plot.get("band"))
-    return Data(
-        words(plot.get("unit"), _UNIT_CHARS),
-        series,
-        band,
-        _lines(plot.get("lines")),
-        unread + bad,
-        [words(one.get("name"), _NAME_CHARS) or "value" for one in stated[MOST_SERIES:]],
-    )
-
-
-def _colour(name: str, role: str, others: t.Sequence[Series]) -> int:
-    """Return the number of a colour: that of the name, or the next one."""
-    for other in others:
-        if other.name == name:
-            return other.colour
-    measured = [other for other in others if other.role == MEASURED]
-    if role != MEASURED and len(measured) == 1:
-        return measured[0].colour
-    return len({other.colour for other in others}) + 1
-
-
-def number(value: t.Any) -> float | None:
-    """Return a number that can be drawn, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if -_PLAUSIBLE < value < _PLAUSIBLE else None
-
-
-def _points(given: t.Any, shift: float) -> tuple[list[Point], int]:
-    """Return points in the order of their times, and how many were none."""
-    read = _Times()
-    points: list[Point] = []
-    bad = 0
-    for item in as_list(given):
-        when = read.seconds(item[0]) if isinstance(item, (list, tuple)) and len(item) > 1 else None
-        if when is None:
-            bad += 1
-            continue
-        value = number(item[1])
-        bad += value is None and item[1] is not None
-        points.append((when + shift, value))
-    points.sort(key=lambda point: point[0])
-    return points, bad
-
-
-def _band(given: t.Any) -> tuple[list[tuple[float, float, float]], int]:
-    read = _Times()
-    found = []
-    rows = as_list(given)
-    for item in rows:
-        if not isinstance(item, (list, tuple)) or len(item) < 3:
-            continue
-        when, one, other = read.seconds(item[0]), number(item[1]), number(item[2])
-        if when is not None and one is not None and other is not None:
-            found.append((when, min(one, other), max(one, other)))
-    return sorted(found), len(rows) - len(found)
-
-
-def _lines(given: t.Any) -> list[Document]:
-    found = []
-    for item in as_list(given)[:MOST_LINES]:
-        value = number(item.get("value")) if isinstance(item, dict) else None
-        if value is not None:
-            status = item.get("status") if item.get("status") in _LINE_STATUSES else ""
-            found.append({"name": words(item.get("name"), _NAME_CHARS) or "limit", "value": value, "status": status})
-    return found
-
-
-class _Times:
-    """Reads times; most of them share their day with one before."""
-
-    def __init__(self) -> None:
-        self._days: dict[str, float] = {}
-
-    def seconds(self, text: t.Any) -> float | None:
-        """Return a time such as 2026-11-27T09:30:00Z in seconds since 1970, or None."""
-        if not isinstance(text, str) or not 10 <= len(text) <= 40:
-            return None
-        try:
-            if text[-1] == "Z" and len(text) == 20 and text[13] == text[16] == ":":
-                hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
-                if 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 61:
-                    return self._day(text[:10]) + hour * 3600 + minute * 60 + second
-                return None
-            # Python before 3.11 knows no Z.
-            moment = datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text[-1] == "Z" else text)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=datetime.timezone.utc)
-            return (moment - _EPOCH).total_seconds()
-        except (ValueError, OverflowError):
-            return None
-
-    def _day(self, text: str) -> float:
-        known = self._days.get(text)
-        if known is None:
-            known = self._days[text] = (datetime.date.fromisoformat(text) - _EPOCH.date()).days * float(_DAY)
-        return known
-
-
-# Thinning
-
-
-def thin(points: t.Sequence[Point], most: int) -> list[Point]:
-    """Return at most so many points: the first, the last, and of each stretch the lowest and the highest.
-
-    A stretch in which nothing was measured stays as one gap.
-    """
-    if len(points) <= most or most < 4:
-        return list(points)
-    first, whole = points[0][0], points[-1][0] - points[0][0]
-    stretches = (most - 2) // 2
-    kept = {0, len(points) - 1}
-    found: dict[int, tuple[int, int]] = {}
-    for place, (when, value) in enumerate(points):
-        stretch = min(stretches - 1, int((when - first) / whole * stretches)) if whole else 0
-        low, high = found.get(stretch, (place, place))
-        found[stretch] = (_lower(points, low, place, value), _higher(points, high, place, value))
-    for pair in found.values():
-        kept.update(pair)
-    return [points[place] for place in sorted(kept)]
-
-
-def _lower(points: t.Sequence[Point], low: int, place: int, value: float | None) -> int:
-    known = points[low][1]
-    return place if value is not None and (known is None or value < known) else low
-
-
-def _higher(points: t.Sequence[Point], high: int, place: int, value: float | None) -> int:
-    known = points[high][1]
-    return place if value is not None and (known is None or value > known) else high
-
-
-def thin_band(band: t.Sequence[tuple[float, float, float]], most: int) -> list[tuple[float, float, float]]:
-    """Return at most so many rows of a band, each as wide as the widest of its stretch."""
-    if len(band) <= most:
-        return list(band)
-    size = -(-len(band) // (most - 1))
-    rows = [
-        (part[0][0], min(row[1] for row in part), max(row[2] for row in part))
-        for part in (band[place : place + size] for place in range(0, len(band) - 1, size))
-    ]
-    return [*rows, band[-1]]
-
-
-def runs(points: t.Sequence[Point], whole: float, usual: float) -> list[list[Known]]:
-    """Return the stretches that are drawn as one line each; between them nothing was measured."""
-    longest = max(6 * usual, 0.03 * whole)
-    found: list[list[Known]] = []
-    open_run = False
-    for when, value in points:
-        if value is None:
-            open_run = False
-            continue
-        if not open_run or when - found[-1][-1][0] > longest:
-            found.append([])
-        found[-1].append((when, value))
-        open_run = True
-    return found
-
-
-def usual_distance(points: t.Sequence[Point]) -> float:
-    """Return the median time from one point to the next."""
-    between = sorted(after[0] - before[0] for before, after in zip(points, points[1:]))
-    return between[len(between) // 2] if between else 0.0
-
-
-# Axes
-
-
-def values_axis(values: t.Sequence[float], lines: t.Sequence[float], unit: str) -> Axis:
-    """Return the range that a picture shows of its values.
-
-    Times and shares begin at zero, so that a small wiggle does not look like a
-    mountain. Other values do unless they change by little beside what they are.
-    A threshold is in the picture unless it would press the values flat.
-    """
-    low, high = min(values), max(values)
-    reach = high - min(0.0, low) or 1.0
-    inside = [line for line in lines if low - 3 * reach <= line <= high + 3 * reach]
-    low, high = min(low, *inside, high), max(high, *inside, low)
-    if unit == "%" and low >= 0 and 40 < high <= 100:
-        return Axis(0.0, 100.0)
-    if low > 0 and unit not in ("%", "ms", "s") and 0 < high - low < 0.25 * high:
-        room = 0.08 * (high - low)
-        return Axis(low - room, high + room)
-    base, top = min(0.0, low), max(0.0, high)
-    room = 0.04 * (top - base)
-    axis = Axis(base - room if low < 0 else base, top + room if high > 0 else top)
-    return axis if axis.high > axis.low else Axis(base, base + 1)
-
-
-def value_ticks(axis: Axis, unit: str, most: int = 5) -> tuple[Axis, list[tuple[float, str]]]:
-    """Return the range widened to whole steps, and its steps in words."""
-    scale = scale_of(max(abs(axis.low), abs(axis.high)), unit)
-    step = _step((axis.high - axis.low) / scale.size / most, whole=unit == "count")
-    first = math.floor(round(axis.low / scale.size / step, 6))
-    last = max(first + 1, math.ceil(round(axis.high / scale.size / step, 6)))
-    ticks = [(place * step * scale.size, tick_words(place * step, step, scale)) for place in range(first, last + 1)]
-    return Axis(ticks[0][0], ticks[-1][0]), ticks
-
-
-def _step(least: float, *, whole: bool) -> float:
-    """Return the first of 1, 2, 5, 10, ... that is not smaller."""
-    power = 10.0 ** math.floor(math.log10(least))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
-    return max(1.0, step) if whole else step
-
-
-def tick_words(value: float, step: float, scale: Scale) -> str:
-    """Return a number of an axis, with the decimals that tell two steps apart."""
-    if not value:
-        return "0"
-    if not 1e-6 <= step < 1e15:
-        return f"{value:.3g}{scale.name}"
-    decimals = max(0, -math.floor(math.log10(step * 1.001)))
-    text = f"{value:,.{decimals}f}".replace(",", "\N{NO-BREAK SPACE}")
-    return (text if len(text) <= 12 else f"{value:.4g}") + scale.name
-
-
-class Tick(t.NamedTuple):
-    """A mark on the axis of time."""
-
-    when: float
-    text: str
-    context: str
-
-
-_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
-_DAYS, _MONTH_STEPS, _YEARS = (1, 2, 7, 14), (1, 2, 3, 6), (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-
-
-def time_ticks(axis: Axis, most: int = 7) -> list[Tick]:
-    """Return marks at round times, each with what it is a part of: a day, a year."""
-    whole = axis.high - axis.low
-    for step in _STEPS:
-        # Seconds are long words.
-        if whole / step <= (most if step >= 60 else most - 2):
-            return _named(_multiples(axis, step, 0), "%H:%M:%S" if step < 60 else "%H:%M", by_day=True)
-    for days in _DAYS:
-        if whole / (days * _DAY) <= most:
-            # The first Monday of the era is its fifth day.
-            return _named(_multiples(axis, days * _DAY, 4 * _DAY if days > 2 else 0), "day", by_day=False)
-    for months in _MONTH_STEPS:
-        if whole / (months * 30.4 * _DAY) <= most:
-            return _named(_months(axis, months), "month", by_day=False)
-    years = next((years for years in _YEARS if whole / (years * 365.2 * _DAY) <= most), _YEARS[-1])
-    return _named(_months(axis, years * 12), "year", by_day=False)
-
-
-def _multiples(axis: Axis, step: float, offset: float) -> list[float]:
-    first = math.ceil((axis.low - offset) / step)
-    last = math.floor((axis.high - offset) / step)
-    return [place * step + offset for place in range(first, last + 1)]
-
-
-def _months(axis: Axis, step: int) -> list[float]:
-    begin = moment(axis.low)
-    place = (begin.year * 12 + begin.month - 1) // step * step
-    found = []
-    while place // 12 <= datetime.MAXYEAR:
-        year = max(1, place // 12)
-        when = (datetime.datetime(year, place % 12 + 1, 1, tzinfo=datetime.timezone.utc) - _EPOCH).total_seconds()
-        if when > axis.high:
-            break
-        if when >= axis.low:
-            found.append(when)
-        place += step
-    return found
-
-
-def _named(times: t.Sequence[float], form: str, *, by_day: bool) -> list[Tick]:
-    ticks: list[Tick] = []
-    for when in times:
-        at = moment(when)
-        text = {"day": _day_words(at), "month": _MONTHS[at.month - 1], "year": str(at.year)}.get(form) or f"{at:{form}}"
-        ticks.append(Tick(when, text, "" if form == "year" else _day_words(at) if by_day else str(at.year)))
-    return ticks
-
-
-def moment(seconds: float) -> datetime.datetime:
-    """Return seconds since 1970 as a time, also where it is far off."""
-    least, most = -62135596800, 253402300799
-    return _EPOCH + datetime.timedelta(seconds=min(most, max(least, seconds)))
-
-
-def _day_words(at: datetime.datetime) -> str:
-    return f"{at.day} {_MONTHS[at.month - 1]}"
-
-
-def time_words(seconds: float, whole: float) -> str:
-    """Return a time as exactly as a picture of this length lets one see it."""
-    at = moment(seconds)
-    if whole > 3 * _DAY:
-        return f"{at.day} {_MONTHS[at.month - 1]} {at.year}"
-    return f"{at:%Y-%m-%d %H:%M}" if whole > 1800 else f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def figure(value: float, unit: str) -> str:
-    """Return a measured value in words that stay short."""
-    if value and not 1e-6 <= abs(value) < 1e15 and not (unit == "B" and abs(value) >= 1):
-        return f"{value:.3g} {unit}".rstrip()
-    return human(value, unit)
-
-
 # One picture
 
 
 def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
     """Return one plot as a picture: where what stands, and in words what it shows."""
-    data = _read(plot)
+    data = read(plot)
     known = [(when, value) for series in data.series for when, value in series.points if value is not None]
     view: Document = {
         "title": title_of(plot),
@@ -606,24 +242,37 @@ def _time_marks(frame: _Frame) -> list[Document]:
     What a mark is a part of is said where that changes, for either screen.
     """
     ticks = time_ticks(frame.across)
-    crowded = len(ticks) > (3 if ticks and len(ticks[0].text) > 6 else 4)
-    marks: list[Document] = []
-    said = said_narrow = ""
-    for place, tick in enumerate(ticks):
-        x = frame.x(tick.when)
-        thin_out = crowded and place % 2 == 1
-        marks.append(
-            {
-                "x": x,
-                "text": tick.text,
-                "anchor": "start" if x < 4 else "end" if x > 96 else "middle",
-                "thin": thin_out,
-                "context": tick.context if tick.context != said else "",
-                "narrow_context": tick.context if tick.context != said_narrow and not thin_out else "",
-            }
-        )
-        said, said_narrow = tick.context, said_narrow if thin_out else tick.context
-    return marks
+    places = [frame.x(tick.when) for tick in ticks]
+    closest = min((after - before for before, after in zip(places, places[1:])), default=100.0)
+    crowded = closest < (_NARROW_ROOM if len(ticks[0].text) <= 6 else 1.25 * _NARROW_ROOM) if ticks else False
+    thin_out = [crowded and place % 2 == 1 for place in range(len(ticks))]
+    wide = _contexts([tick.context for tick in ticks], places, _WIDE_ROOM)
+    narrow = _contexts([None if out else tick.context for tick, out in zip(ticks, thin_out)], places, _NARROW_ROOM)
+    return [
+        {
+            "x": x,
+            "text": tick.text,
+            # A word may begin left of the picture, and must end where that ends.
+            "at_end": x > 96,
+            "thin": out,
+            "context": said,
+            "narrow_context": said_narrow,
+        }
+        for x, tick, out, said, said_narrow in zip(places, ticks, thin_out, wide, narrow)
+    ]
+
+
+def _contexts(texts: t.Sequence[str | None], places: t.Sequence[float], room: float) -> list[str]:
+    """Return the texts where they change; of two without room between them the later one."""
+    said = ["" for dummy in texts]
+    last, place = "", -1
+    for index, text in enumerate(texts):
+        if text is None or text == last:
+            continue
+        if place >= 0 and places[index] - places[place] < room:
+            said[place] = ""
+        said[index], last, place = text, text, index
+    return said
 
 
 def _line_marks(lines: t.Sequence[Document], data: Data, frame: _Frame) -> list[Document]:
@@ -636,7 +285,7 @@ def _line_marks(lines: t.Sequence[Document], data: Data, frame: _Frame) -> list[
         # Above its line, or else below it, or else below what is there.
         places = (y - 5, y + 13, free + _LABEL_HEIGHT)
         free = next(place for place in places if place >= free + _LABEL_HEIGHT)
-        text = f"{line['name']} {figure(line['value'], data.unit)}"
+        text = f"{shorten(line['name'], _LABEL_CHARS)} {figure(line['value'], data.unit)}"
         marks.append({**line, "y": y, "label_y": round(free, 1), "anchor": anchor, "text": text})
     return marks
 
@@ -706,7 +355,7 @@ def _outside(data: Data, axis: Axis) -> list[str]:
 def _period(across: Axis) -> str:
     whole = across.high - across.low
     begun, ended = time_words(across.low, whole), time_words(across.high, whole)
-    if whole <= 3 * _DAY and begun[:10] == ended[:10]:
+    if whole <= 3 * DAY and begun[:10] == ended[:10]:
         ended = ended[11:]
     return f"{begun} to {ended} UTC"
 

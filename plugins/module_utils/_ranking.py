@@ -28,7 +28,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._fleet import quantity, some
-from ansible_collections.matrixon.ops.plugins.module_utils._plot import as_list, figure, number, title_of, words
+from ansible_collections.matrixon.ops.plugins.module_utils._plot_axes import figure
+from ansible_collections.matrixon.ops.plugins.module_utils._plot_data import as_list, number, title_of, words
 from ansible_collections.matrixon.ops.plugins.module_utils._report import STATUSES
 
 Document = dict[str, t.Any]

@@ -11,8 +11,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.matrixon.ops.plugins.module_utils import _plot
-from ansible_collections.matrixon.ops.plugins.module_utils._plot import Axis
+from ansible_collections.matrixon.ops.plugins.module_utils import _plot, _plot_axes, _plot_data
+from ansible_collections.matrixon.ops.plugins.module_utils._plot_axes import Axis
 
 GIB = 1024.0**3
 DAY, YEAR = 86400.0, 365 * 86400.0
@@ -48,7 +48,7 @@ def used(*values: float | None, **more: t.Any) -> dict[str, t.Any]:
     "2026-11-27",
 ])  # fmt: skip
 def test_times_are_read(text):
-    assert _plot._Times().seconds(text) == EPOCH
+    assert _plot_data._Times().seconds(text) == EPOCH
 
 
 @pytest.mark.parametrize("text", [
@@ -57,7 +57,7 @@ def test_times_are_read(text):
     "1" * 10_000, [], "2026-11-27T-1:00:00Z", "9999-12-31T23:59:59-23:59",
 ])  # fmt: skip
 def test_what_is_no_time_is_not_read(text):
-    seconds = _plot._Times().seconds(text)
+    seconds = _plot_data._Times().seconds(text)
     assert seconds is None or text.startswith("9999")
 
 
@@ -74,20 +74,20 @@ def test_what_is_no_time_is_not_read(text):
     (5 * YEAR, ["2027", "2028", "2029", "2030", "2031"], ""),
 ])  # fmt: skip
 def test_time_is_marked_at_round_moments(whole, texts, context):
-    ticks = _plot.time_ticks(Axis(EPOCH, EPOCH + whole))
+    ticks = _plot_axes.time_ticks(Axis(EPOCH, EPOCH + whole))
     assert [tick.text for tick in ticks] == texts
     assert ticks[0].context == context
 
 
 def test_weeks_are_marked_on_mondays():
-    ticks = _plot.time_ticks(Axis(EPOCH, EPOCH + 30 * DAY))
-    assert {_plot.moment(tick.when).weekday() for tick in ticks} == {0}
+    ticks = _plot_axes.time_ticks(Axis(EPOCH, EPOCH + 30 * DAY))
+    assert {_plot_axes.moment(tick.when).weekday() for tick in ticks} == {0}
 
 
 @pytest.mark.parametrize("whole", [1, 10, 59, 61, 3599, 7200, DAY, 10 * DAY, 45 * DAY, YEAR, 40 * YEAR, 3000 * YEAR])
 def test_marks_of_time_are_few_inside_and_in_order(whole):
     for begin in (0.0, EPOCH, EPOCH + 12345.678):
-        ticks = _plot.time_ticks(Axis(begin, begin + whole))
+        ticks = _plot_axes.time_ticks(Axis(begin, begin + whole))
         times = [tick.when for tick in ticks]
         assert 1 <= len(ticks) <= 8 and times == sorted(set(times))
         assert begin <= times[0] and times[-1] <= begin + whole
@@ -129,7 +129,7 @@ def test_a_day_is_named_where_it_changes_on_wide_and_on_narrow_screens():
     (5, 5, "x", ["0", "2 x", "4 x", "6 x"]),
 ])  # fmt: skip
 def test_values_are_marked_in_the_units_of_people(low, high, unit, texts):
-    dummy, ticks = _plot.value_ticks(_plot.values_axis([low, high], [], unit), unit)
+    dummy, ticks = _plot_axes.value_ticks(_plot_axes.values_axis([low, high], [], unit), unit)
     assert [plain(text) for value, text in ticks] == texts
 
 
@@ -138,7 +138,7 @@ def test_marks_of_values_surround_them_and_differ():
     for dummy in range(3000):
         values = [noise.choice((-1, 1)) * 10 ** noise.uniform(-9, 20) for dummy2 in range(noise.randint(1, 4))]
         unit = noise.choice(("B", "%", "ms", "s", "/s", "count", "", "frogs"))
-        axis, ticks = _plot.value_ticks(_plot.values_axis(values, [], unit), unit)
+        axis, ticks = _plot_axes.value_ticks(_plot_axes.values_axis(values, [], unit), unit)
         # Less than a hundredth of a pixel beyond the edge is at the edge.
         assert -1e-5 <= axis.share(min(values)) <= axis.share(max(values)) <= 1 + 1e-5, values
         assert 2 <= len(ticks) <= 9, values
@@ -180,10 +180,10 @@ def test_points_that_are_not_in_order_are_put_in_order():
 
 def test_a_year_of_minutes_keeps_its_lowest_and_its_highest():
     noise = random.Random(3)
-    many: list[_plot.Point] = [(place * 60.0, noise.gauss(10, 1)) for place in range(100_000)]
+    many: list[_plot_data.Point] = [(place * 60.0, noise.gauss(10, 1)) for place in range(100_000)]
     many[51234] = (many[51234][0], 99.0)
     many[77777] = (many[77777][0], -50.0)
-    kept = _plot.thin(many, 400)
+    kept = _plot_data.thin(many, 400)
     assert len(kept) <= 400
     assert {99.0, -50.0} <= {value for when, value in kept}
     assert (kept[0], kept[-1]) == (many[0], many[-1])
@@ -194,9 +194,9 @@ def test_a_year_of_minutes_keeps_its_lowest_and_its_highest():
 def test_thinning_never_makes_more_loses_no_extreme_and_invents_nothing(seed):
     noise = random.Random(seed)
     times = sorted(noise.choice((noise.uniform(0, 1e6), 5e5)) for dummy in range(noise.randint(1, 3000)))
-    many: list[_plot.Point] = [(when, None if noise.random() < 0.3 else noise.gauss(0, 9)) for when in times]
+    many: list[_plot_data.Point] = [(when, None if noise.random() < 0.3 else noise.gauss(0, 9)) for when in times]
     most = noise.randint(4, 500)
-    kept = _plot.thin(many, most)
+    kept = _plot_data.thin(many, most)
     assert len(kept) <= max(most, 4) and set(kept) <= set(many)
     known = [value for when, value in many if value is not None]
     shown = [value for when, value in kept if value is not None]
@@ -204,9 +204,9 @@ def test_thinning_never_makes_more_loses_no_extreme_and_invents_nothing(seed):
 
 
 def test_a_long_gap_stays_a_gap_when_points_are_left_out():
-    many: list[_plot.Point] = [(float(place), None if 4000 <= place < 6000 else 1.0) for place in range(10_000)]
-    kept = _plot.thin(many, 100)
-    assert len(_plot.runs(kept, 10_000, 1)) == 2
+    many: list[_plot_data.Point] = [(float(place), None if 4000 <= place < 6000 else 1.0) for place in range(10_000)]
+    kept = _plot_data.thin(many, 100)
+    assert len(_plot_data.runs(kept, 10_000, 1)) == 2
 
 
 def test_nothing_measured_is_a_gap_and_no_zero():
@@ -315,7 +315,7 @@ def test_an_interval_without_end_does_not_press_the_values_flat():
 
 def test_a_long_interval_is_drawn_as_wide_as_its_widest():
     rows = [(float(place), -1.0 - (place == 777), 1.0 + (place == 555)) for place in range(1000)]
-    kept = _plot.thin_band(rows, 50)
+    kept = _plot_data.thin_band(rows, 50)
     assert len(kept) <= 50 and kept[-1] == rows[-1]
     assert (min(row[1] for row in kept), max(row[2] for row in kept)) == (-2, 2)
 
@@ -342,7 +342,7 @@ def test_a_pointer_is_told_the_values_beneath_it():
     (0, "B", "0 B"), (5 * GIB, "B", "5.0 GiB"), (1e21, "", "1e+21"), (3e-9, "s", "3e-09 s"), (12.5, "ms", "12.5 ms"),
 ])  # fmt: skip
 def test_figures_stay_short(value, unit, text):
-    assert plain(_plot.figure(value, unit)) == text
+    assert plain(_plot_axes.figure(value, unit)) == text
 
 
 # All plots of a host, and what may be wrong with them
