@@ -78,8 +78,11 @@ MOST_POINTS, LEAST_POINTS = 400, 60
 PAGE_POINTS = 100_000
 SLOTS = 40
 _LABEL_HEIGHT, _LABEL_CHARS = 15, 20
-# What a word on the axis of time needs, in shares of its length, on a wide and on a narrow screen.
-_WIDE_ROOM, _NARROW_ROOM = 11.0, 24.0
+# What a word on the axis of time needs, in shares of its length, on a wide and on a narrow screen; seconds are long.
+_WIDE_ROOM, _NARROW_ROOM, _LONG_ROOM = 11.0, 26.0, 50.0
+# From where on a word on the axis of time would reach beyond the picture.
+_AT_END = 96
+_LABEL_WIDTHS = ((5, "narrow"), (8, "middle"), (11, "broad"), (24, "broadest"))
 _MARKS = 7
 
 
@@ -143,6 +146,7 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
     frame = _Frame(across, upwards)
     drawn = [_curve(series, frame, most_points, data) for series in data.series]
     inside = [line for line in data.lines if upwards.low <= line["value"] <= upwards.high]
+    label_width = _label_width([text for dummy, text in ticks])
     view["notes"] += [*_reached(data, across), *_outside(data, upwards)]
     return {
         **view,
@@ -151,9 +155,9 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
         "period": _period(across),
         "width": WIDTH,
         "height": HEIGHT,
-        "label_width": _label_width([text for dummy, text in ticks]),
+        "label_width": label_width,
         "value_ticks": [{"y": frame.y(value), "text": text, "zero": value == 0} for value, text in ticks],
-        "time_ticks": _time_marks(frame),
+        "time_ticks": _time_marks(frame, label_width),
         "band": _band_path(data.band, frame, most_points // 2),
         "curves": drawn,
         "lines": _line_marks(inside, data, frame),
@@ -233,27 +237,29 @@ def _band_path(band: t.Sequence[tuple[float, float, float]], frame: _Frame, most
 
 def _label_width(texts: t.Sequence[str]) -> str:
     longest = max(len(text) for text in texts)
-    return next((name for most, name in ((5, "narrow"), (8, "middle"), (11, "broad")) if longest <= most), "broadest")
+    return next((name for most, name in _LABEL_WIDTHS if longest <= most), _LABEL_WIDTHS[-1][1])
 
 
-def _time_marks(frame: _Frame) -> list[Document]:
-    """Return the marks of the axis of time; every second one is left out where the screen is narrow.
+def _time_marks(frame: _Frame, label_width: str) -> list[Document]:
+    """Return the marks of the axis of time; those for which a narrow screen has no room are left out there.
 
     What a mark is a part of is said where that changes, for either screen.
     """
     ticks = time_ticks(frame.across)
     places = [frame.x(tick.when) for tick in ticks]
     closest = min((after - before for before, after in zip(places, places[1:])), default=100.0)
-    crowded = closest < (_NARROW_ROOM if len(ticks[0].text) <= 6 else 1.25 * _NARROW_ROOM) if ticks else False
-    thin_out = [crowded and place % 2 == 1 for place in range(len(ticks))]
+    long_words = any(len(tick.text) > 6 for tick in ticks)
+    room = (_LONG_ROOM if long_words else _NARROW_ROOM) * (1.3 if label_width == _LABEL_WIDTHS[-1][1] else 1)
+    every = math.ceil(room / max(1.0, closest))
+    thin_out = [place % every > 0 or (x > _AT_END and every > 1) for place, x in enumerate(places)]
     wide = _contexts([tick.context for tick in ticks], places, _WIDE_ROOM)
-    narrow = _contexts([None if out else tick.context for tick, out in zip(ticks, thin_out)], places, _NARROW_ROOM)
+    narrow = _contexts([None if out else tick.context for tick, out in zip(ticks, thin_out)], places, room)
     return [
         {
             "x": x,
             "text": tick.text,
             # A word may begin left of the picture, and must end where that ends.
-            "at_end": x > 96,
+            "at_end": x > _AT_END,
             "thin": out,
             "context": said,
             "narrow_context": said_narrow,

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import subprocess
@@ -537,7 +538,7 @@ def test_structure_for_a_screen_reader(show, troubled):
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory):
     """Return the page of two hosts with a year of history."""
-    return publish(tmp_path_factory.mktemp("pictured"), samples.pictured_fleet(NOW), kind="capacity")
+    return publish(tmp_path_factory.mktemp("pictured"), samples.pictured_fleet(), kind="capacity")
 
 
 # Texts in pictures against the card behind them, and lines, which need less.
@@ -604,6 +605,31 @@ def test_a_year_of_history_is_readable(show, pictured, scheme, width):
         "[...document.querySelectorAll('.field')].every(i => i.getBoundingClientRect().height === 180)"
     )
     assert seen.errors == [] and seen.requests == [pictured.as_uri()]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1200, 900, 320])
+def test_words_on_the_axes_do_not_stand_on_each_other(show, tmp_path, width):
+    noise = random.Random(8)
+    documents = []
+    for place in range(6):
+        plots = []
+        for unit in ("B", "%", "ms", "s", "count", "/s") * 5:
+            begin = samples.MOMENT + datetime.timedelta(seconds=noise.uniform(0, 3e7))
+            step, size, base = 10 ** noise.uniform(-1, 7), 10 ** noise.uniform(-3, 13), noise.choice((0, 1, 20))
+            points = [
+                [samples.rfc(begin + datetime.timedelta(seconds=step * number)), size * (base + noise.random())]
+                for number in range(20)
+            ]
+            lines = [{"name": f"line {number}", "value": size * (base + noise.random())} for number in range(4)]
+            series = [{"name": "a", "role": "measured", "points": points}]
+            plots.append({"name": "p", "title": "A plot", "unit": unit, "series": series, "lines": lines})
+        document = samples.pictured_fleet()[1]
+        documents.append({**document, "target": f"hs{place}", "facts": {"plots": plots}})
+    page = show(publish(tmp_path, documents, kind="capacity"), viewport={"width": width, "height": 900}).page
+    page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true })")
+    assert page.locator("figure.plot").count() == 180
+    assert page.evaluate(CROWDED) == []
 
 
 @needs_browser
@@ -696,9 +722,9 @@ def test_plots_are_printed_on_white(show, pictured):
 
 @needs_browser
 def test_very_much_data_makes_a_page_that_is_small_and_readable(show, tmp_path):
-    document = samples.pictured_fleet(NOW)[0]
+    document = samples.pictured_fleet()[0]
     long = "x" * 10_000
-    begin = NOW - datetime.timedelta(days=365)
+    begin = samples.MOMENT - datetime.timedelta(days=365)
     points = [[samples.rfc(begin + datetime.timedelta(minutes=5 * place)), place % 97] for place in range(100_000)]
     series = [{"name": long, "role": "measured", "points": points}]
     plots = [{"title": long, "unit": "B", "series": series, "lines": [{"name": long, "value": 50}]}]
