@@ -39,14 +39,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 from ansible_collections.matrixon.ops.plugins.module_utils._timeline import timeline
 
 WORDS = {CRITICAL: "Critical", UNKNOWN: "Unknown", WARNING: "Warning", OK: "OK", SKIPPED: "Skipped"}
-TITLES = {
-    "ssl_expiry": "Certificates",
-    "drill_dr": "Failover drill",
-    "performance": "Performance",
-    "capacity": "Capacity",
-    "security": "Security events",
-    "security_audit": "Security audit",
-}
+TITLES = {"ssl_expiry": "Certificates", "drill_dr": "Failover drill", "security": "Security events"}
 
 # How long the sentence may be in which a report answers its question, and how many stand on top.
 ANSWER_CHARS, MOST_ANSWERS = 300, 3

@@ -66,7 +66,8 @@ options:
   page:
     description:
       - Whether to write the page C(<kind>-<deployment>.html).
-      - It draws what a report of any kind holds as C(facts.plots) and C(facts.rankings), and shows C(facts.answer) on top.
+      - It draws what a report of any kind holds as C(facts.plots) and C(facts.rankings),
+        and shows C(facts.answer) on top.
     type: bool
     default: true
   keep:

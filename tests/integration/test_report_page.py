@@ -723,11 +723,11 @@ def test_plots_are_printed_on_white(show, pictured):
 @needs_browser
 def test_very_much_data_makes_a_page_that_is_small_and_readable(show, tmp_path):
     document = samples.pictured_fleet()[0]
-    long = "x" * 10_000
+    long = "W" * 10_000
     begin = samples.MOMENT - datetime.timedelta(days=365)
     points = [[samples.rfc(begin + datetime.timedelta(minutes=5 * place)), place % 97] for place in range(100_000)]
     series = [{"name": long, "role": "measured", "points": points}]
-    plots = [{"title": long, "unit": "B", "series": series, "lines": [{"name": long, "value": 50}]}]
+    plots = [{"title": long, "unit": long, "series": series, "lines": [{"name": long, "value": 50}]}]
     few = [{"name": f"{long}{place}", "role": "measured", "points": points[:9]} for place in range(9)]
     plots += [{"title": f"{place} {long}", "unit": "count", "series": few} for place in range(45)]
     document["facts"] = {
