@@ -66,7 +66,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._plot_data import (
     thin,
     thin_band,
     title_of,
-    usual_distance,
 )
 
 # Across, a picture is as wide as the screen lets it be and positions are shares of that;
@@ -76,7 +75,8 @@ MOST_PLOTS, SHOWN_PLOTS = 40, 6
 MOST_POINTS, LEAST_POINTS = 400, 60
 # How many points the pictures of one page have in all, so that sixty hosts make no page of many megabytes.
 PAGE_POINTS = 100_000
-SLOTS = 40
+# Over so many stretches a pointer is told the values, where a picture has all its points; there are a tenth of them.
+LEAST_SLOTS = 12
 _LABEL_HEIGHT, _LABEL_CHARS = 15, 20
 # What a word on the axis of time needs, in shares of its length, on a wide and on a narrow screen; seconds are long.
 _WIDE_ROOM, _NARROW_ROOM, _LONG_ROOM = 11.0, 26.0, 50.0
@@ -162,7 +162,7 @@ def picture(plot: Document, most_points: int = MOST_POINTS) -> Document:
         "curves": drawn,
         "lines": _line_marks(inside, data, frame),
         "now": _now(data, frame),
-        "hover": _hover(data, frame),
+        "hover": _hover(data, frame, max(LEAST_SLOTS, most_points // 10)),
     }
 
 
@@ -196,7 +196,7 @@ def _with_band(axis: Axis, data: Data) -> Axis:
 
 def _curve(series: Series, frame: _Frame, most: int, data: Data) -> Document:
     whole = frame.across.high - frame.across.low
-    found = runs(thin(series.points, most), whole, usual_distance(series.points))
+    found = runs(thin(series.points, most), whole, series.usual)
     lines = [run for run in found if len(run) > 1]
     return {
         "role": series.role,
@@ -412,23 +412,24 @@ def crossing(known: t.Sequence[Known], value: float) -> float | None:
     return None
 
 
-def _hover(data: Data, frame: _Frame) -> list[Document]:
+def _hover(data: Data, frame: _Frame, slots: int) -> list[Document]:
     """Return the stretches over which a pointer is told the values, without a script."""
     whole = frame.across.high - frame.across.low
-    said: list[dict[str, tuple[float, float]]] = [{} for dummy in range(SLOTS)]
+    said: list[dict[str, tuple[float, float]]] = [{} for dummy in range(slots)]
     for series in data.series:
+        label = series.label
         for when, value in series.points:
             if value is not None:
-                slot = said[min(SLOTS - 1, int(SLOTS * frame.across.share(when)))]
-                low, high = slot.get(series.label, (value, value))
-                slot[series.label] = (min(low, value), max(high, value))
+                slot = said[min(slots - 1, int(slots * frame.across.share(when)))]
+                low, high = slot.get(label, (value, value))
+                slot[label] = (min(low, value), max(high, value))
     found = []
     for place, slot in enumerate(said):
         if slot:
-            begun, ended = (frame.across.low + whole * (place + more) / SLOTS for more in (0, 1))
+            begun, ended = (frame.across.low + whole * (place + more) / slots for more in (0, 1))
             lines = [f"{time_words(begun, whole)} to {time_words(ended, whole)}"]
             lines += [f"{label}: {_between(*values, data.unit)}" for label, values in slot.items()]
-            found.append({"x": round(100 * place / SLOTS, 2), "width": 100 / SLOTS, "text": "\n".join(lines)})
+            found.append({"x": round(100 * place / slots, 2), "width": 100 / slots, "text": "\n".join(lines)})
     return found
 
 

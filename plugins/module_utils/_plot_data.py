@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._fleet import redacted, shorten
 from ansible_collections.matrixon.ops.plugins.module_utils._human import span
-from ansible_collections.matrixon.ops.plugins.module_utils._plot_axes import DAY, EPOCH
+from ansible_collections.matrixon.ops.plugins.module_utils._plot_axes import EPOCH
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, WARNING
 
 Document = dict[str, t.Any]
@@ -23,6 +23,8 @@ Known = tuple[float, float]
 MEASURED, FORECAST, EARLIER = "measured", "forecast", "earlier"
 ROLES = (MEASURED, FORECAST, EARLIER)
 MOST_SERIES, MOST_LINES = 6, 8
+# More points than these are told apart by no pointer and on no paper.
+KEPT_POINTS = 4000
 TITLE_CHARS, NAME_CHARS = 120, 60
 _UNIT_CHARS = 12
 # Beyond this a number is no measurement, and its digits would fill the page.
@@ -38,6 +40,8 @@ class Series(t.NamedTuple):
     points: list[Point]
     colour: int
     shift: float
+    # The median time from one point to the next.
+    usual: float
 
     @property
     def label(self) -> str:
@@ -82,7 +86,8 @@ def read(plot: Document) -> Data:
         shift = number(one.get("shift_s")) or 0.0 if role == EARLIER else 0.0
         points, bad = _points(one.get("points"), shift)
         name = words(one.get("name"), NAME_CHARS) or "value"
-        series.append(Series(name, str(role), points, _colour(name, str(role), series), shift))
+        colour = _colour(name, str(role), series)
+        series.append(Series(name, str(role), thin(points, KEPT_POINTS), colour, shift, usual_distance(points)))
         unread += bad
     band, bad = _band(plot.get("band"))
     return Data(
@@ -154,21 +159,19 @@ def _lines(given: t.Any) -> list[Document]:
 
 
 class _Times:
-    """Reads times; most of them share their day with one before."""
+    """Reads times; many of them share their hour with one before."""
 
     def __init__(self) -> None:
-        self._days: dict[str, float] = {}
+        self._hours: dict[str, float] = {}
 
     def seconds(self, text: t.Any) -> float | None:
         """Return a time such as 2026-11-27T09:30:00Z in seconds since 1970, or None."""
         if not isinstance(text, str) or not 10 <= len(text) <= 40:
             return None
         try:
-            if text[-1] == "Z" and len(text) == 20 and text[13] == text[16] == ":":
-                hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
-                if 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 61:
-                    return self._day(text[:10]) + hour * 3600 + minute * 60 + second
-                return None
+            if text[-1] == "Z" and len(text) == 20 and text[16] == ":":
+                minute, second = int(text[14:16]), int(text[17:19])
+                return self._hour(text[:14]) + minute * 60 + second if 0 <= minute < 60 and 0 <= second < 61 else None
             # Python before 3.11 knows no Z.
             moment = datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text[-1] == "Z" else text)
             if moment.tzinfo is None:
@@ -177,10 +180,11 @@ class _Times:
         except (ValueError, OverflowError):
             return None
 
-    def _day(self, text: str) -> float:
-        known = self._days.get(text)
+    def _hour(self, text: str) -> float:
+        known = self._hours.get(text)
         if known is None:
-            known = self._days[text] = (datetime.date.fromisoformat(text) - EPOCH.date()).days * float(DAY)
+            moment = datetime.datetime.strptime(text, "%Y-%m-%dT%H:").replace(tzinfo=datetime.timezone.utc)
+            known = self._hours[text] = (moment - EPOCH).total_seconds()
         return known
 
 
@@ -188,33 +192,24 @@ class _Times:
 
 
 def thin(points: t.Sequence[Point], most: int) -> list[Point]:
-    """Return at most so many points: the first, the last, and of each stretch the lowest and the highest.
+    """Return at most so many points: the first, the last two, and of each stretch the lowest and the highest.
 
-    A stretch in which nothing was measured stays as one gap.
+    The last two are the last of all and the last at which something was
+    measured. A stretch in which nothing was measured stays as one gap.
     """
-    if len(points) <= most or most < 4:
+    if len(points) <= most or most < 5:
         return list(points)
-    first, whole = points[0][0], points[-1][0] - points[0][0]
-    stretches = (most - 2) // 2
-    kept = {0, len(points) - 1}
-    found: dict[int, tuple[int, int]] = {}
-    for place, (when, value) in enumerate(points):
-        stretch = min(stretches - 1, int((when - first) / whole * stretches)) if whole else 0
-        low, high = found.get(stretch, (place, place))
-        found[stretch] = (_lower(points, low, place, value), _higher(points, high, place, value))
-    for pair in found.values():
-        kept.update(pair)
+    first, whole = points[0][0], points[-1][0] - points[0][0] or 1.0
+    stretches = (most - 3) // 2
+    measured = [place for place, point in enumerate(points) if point[1] is not None]
+    kept = {0, len(points) - 1, *measured[-1:]}
+    within: dict[int, list[int]] = {}
+    for place, point in enumerate(points):
+        within.setdefault(min(stretches - 1, int((point[0] - first) / whole * stretches)), []).append(place)
+    for places in within.values():
+        known = [(value, place) for place in places if (value := points[place][1]) is not None]
+        kept.update((min(known)[1], max(known)[1]) if known else places[:1])
     return [points[place] for place in sorted(kept)]
-
-
-def _lower(points: t.Sequence[Point], low: int, place: int, value: float | None) -> int:
-    known = points[low][1]
-    return place if value is not None and (known is None or value < known) else low
-
-
-def _higher(points: t.Sequence[Point], high: int, place: int, value: float | None) -> int:
-    known = points[high][1]
-    return place if value is not None and (known is None or value > known) else high
 
 
 def thin_band(band: t.Sequence[tuple[float, float, float]], most: int) -> list[tuple[float, float, float]]:

@@ -195,12 +195,21 @@ def test_thinning_never_makes_more_loses_no_extreme_and_invents_nothing(seed):
     noise = random.Random(seed)
     times = sorted(noise.choice((noise.uniform(0, 1e6), 5e5)) for dummy in range(noise.randint(1, 3000)))
     many: list[_plot_data.Point] = [(when, None if noise.random() < 0.3 else noise.gauss(0, 9)) for when in times]
-    most = noise.randint(4, 500)
+    most = noise.randint(5, 500)
     kept = _plot_data.thin(many, most)
-    assert len(kept) <= max(most, 4) and set(kept) <= set(many)
+    assert len(kept) <= most and set(kept) <= set(many)
     known = [value for when, value in many if value is not None]
     shown = [value for when, value in kept if value is not None]
     assert not known or (min(shown), max(shown)) == (min(known), max(known))
+    assert shown[-1:] == known[-1:]
+
+
+def test_very_many_points_are_told_of_as_they_are():
+    values = [float(place % 977) for place in range(99_998)]
+    view = _plot.picture(plot(used(*values, 5.0, None, step=60)))
+    assert plain(view["legend"][0]["last"]) == "5 B"
+    assert "used: between 0 B and 976 B, 5 B at 4 Feb 2027" in plain(view["text"])
+    assert len(view["curves"][0]["path"].split("L")) <= 400
 
 
 def test_a_long_gap_stays_a_gap_when_points_are_left_out():
