@@ -206,7 +206,7 @@ def test_thinning_never_makes_more_loses_no_extreme_and_invents_nothing(seed):
 
 def test_very_many_points_are_told_of_as_they_are():
     values = [float(place % 977) for place in range(99_998)]
-    view = _plot.picture(plot(used(*values, 5.0, None, step=60)))
+    view = _plot.picture(plot({"name": "used", "points": points(*values, 5.0, None, step=60)}))
     assert plain(view["legend"][0]["last"]) == "5 B"
     assert "used: between 0 B and 976 B, 5 B at 4 Feb 2027" in plain(view["text"])
     assert len(view["curves"][0]["path"].split("L")) <= 400
