@@ -77,7 +77,7 @@ MOST_POINTS, LEAST_POINTS = 400, 60
 PAGE_POINTS = 100_000
 # Over so many stretches a pointer is told the values, where a picture has all its points; there are a tenth of them.
 LEAST_SLOTS = 12
-_LABEL_HEIGHT, _LABEL_CHARS = 15, 20
+_LABEL_HEIGHT, _LABEL_CHARS = 13, 20
 # What a word on the axis of time needs, in shares of its length, on a wide and on a narrow screen; seconds are long.
 _WIDE_ROOM, _NARROW_ROOM, _LONG_ROOM = 11.0, 26.0, 50.0
 # From where on a word on the axis of time would reach beyond the picture.
@@ -97,7 +97,7 @@ def plots(facts: t.Any, most_points: int = MOST_POINTS) -> Document:
     notes = []
     if len(stated) > MOST_PLOTS:
         names = some([title_of(plot) for plot in stated[MOST_PLOTS:]], 5)
-        notes.append(f"{quantity(len(stated) - MOST_PLOTS, 'more plot')} are in the report but not drawn: {names}.")
+        notes.append(f"Not drawn, but in the report: {names}.")
     if len(stated) < len(given):
         notes.append(f"{quantity(len(given) - len(stated), 'plot')} could not be read.")
     # One plot alone is not worth a fold.

@@ -48,7 +48,7 @@ def rankings(facts: t.Any) -> Document:
     notes = []
     if len(stated) > MOST_RANKINGS:
         names = some([title_of(ranking) for ranking in stated[MOST_RANKINGS:]], 5)
-        notes.append(f"{quantity(len(stated) - MOST_RANKINGS, 'more table')} are in the report but not shown: {names}.")
+        notes.append(f"Not shown, but in the report: {names}.")
     if len(stated) < len(given):
         notes.append(f"{quantity(len(given) - len(stated), 'table')} could not be read.")
     return {"tables": [table(ranking) for ranking in stated[:MOST_RANKINGS]], "notes": notes}
@@ -74,7 +74,7 @@ def table(ranking: Document) -> Document:
     shown = len(cells) if len(cells) <= SHOWN_ROWS + 2 else SHOWN_ROWS
     notes = []
     if len(rows) > MOST_ROWS:
-        notes.append(f"{quantity(len(rows) - MOST_ROWS, 'more row')} are in the report but not shown.")
+        notes.append(f"Not shown, but in the report: {quantity(len(rows) - MOST_ROWS, 'more row')}.")
     if len(rows) < len(given):
         notes.append(f"{quantity(len(given) - len(rows), 'row')} could not be read.")
     return {

@@ -45,7 +45,7 @@ def test_cells(value, unit, text, kind, status):
 def test_rows_beyond_the_first_are_folded_and_too_many_are_counted():
     table = _ranking.table(queries(*range(120)))
     assert (len(table["shown"]), len(table["folded"])) == (10, 90)
-    assert table["notes"] == ["20 more rows are in the report but not shown."]
+    assert table["notes"] == ["Not shown, but in the report: 20 more rows."]
     assert len(_ranking.table(queries(*range(12)))["shown"]) == 12
 
 
@@ -74,7 +74,7 @@ def test_many_tables_and_what_is_none():
     view = _ranking.rankings({"rankings": [*(queries(1) for dummy in range(22)), "x"]})
     assert len(view["tables"]) == 20
     assert view["notes"] == [
-        "2 more tables are in the report but not shown: Queries, Queries.",
+        "Not shown, but in the report: Queries, Queries.",
         "1 table could not be read.",
     ]
 
