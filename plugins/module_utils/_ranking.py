@@ -61,8 +61,8 @@ def table(ranking: Document) -> Document:
     given = as_list(ranking.get("rows"))
     rows = [list(row)[: len(columns)] for row in given if isinstance(row, (list, tuple))]
     rows = [row + [None] * (len(columns) - len(row)) for row in rows if row]
-    bar = ranking.get("bar")
-    drawn = bar if isinstance(bar, int) and not isinstance(bar, bool) and 0 <= bar < len(columns) else None
+    stated = ranking.get("bar")
+    drawn = stated if isinstance(stated, int) and not isinstance(stated, bool) and 0 <= stated < len(columns) else None
     longest = max((number(row[drawn]) or 0.0 for row in rows), default=0.0) if drawn is not None else 0.0
     cells = [
         [
