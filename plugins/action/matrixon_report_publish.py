@@ -151,7 +151,8 @@ def _json(document: t.Any, indent: int | None = None) -> str:
 
 def render(template: pathlib.Path, page: dict[str, t.Any]) -> str:
     """Return the page. Autoescape is on, and the policy in it allows only its own script."""
-    folder = jinja2.FileSystemLoader(str(template.parent))
+    # A template of one's own may use the parts of this collection's.
+    folder = jinja2.ChoiceLoader([jinja2.FileSystemLoader(str(path.parent)) for path in (template, _TEMPLATE)])
     environment = jinja2.Environment(
         loader=folder,
         autoescape=True,

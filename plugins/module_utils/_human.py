@@ -7,8 +7,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
 _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _SPACE = "\N{NO-BREAK SPACE}"
+_SPANS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
+
+_MULTIPLES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 def human(value: float, unit: str | None) -> str:
@@ -61,3 +66,27 @@ def _size(value: float) -> str:
     while power < len(_SIZES) and abs(value) >= 1023.95 * 1024**power:
         power += 1
     return f"{value / 1024**power:.1f}{_SPACE}{_SIZES[power - 1]}"
+
+
+class Scale(t.NamedTuple):
+    """The unit in which an axis is labelled: how large it is, and what stands behind a number."""
+
+    size: float
+    name: str
+
+
+def scale_of(most: float, unit: str | None) -> Scale:
+    """Return the unit in which values up to this one are short numbers."""
+    if unit == "B":
+        power = 0
+        while power < len(_SIZES) and most >= 2 * 1024 ** (power + 1):
+            power += 1
+        return Scale(1024.0**power, f"{_SPACE}{_SIZES[power - 1] if power else 'B'}")
+    if unit in ("s", "ms"):
+        seconds = most / 1000 if unit == "ms" else most
+        size, name = next((entry for entry in _SPANS if seconds >= 2 * entry[0]), _SPANS[-1])
+        return Scale(size * 1000 if unit == "ms" else size, f"{_SPACE}{name}")
+    size, prefix = next((entry for entry in _MULTIPLES if most >= 2 * entry[0]), (1.0, ""))
+    name = "" if unit in (None, "count") else str(unit)
+    apart = _SPACE if prefix or name not in ("", "/s") else ""
+    return Scale(size, f"{apart}{prefix}{name}")

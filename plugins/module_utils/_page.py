@@ -20,10 +20,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._fleet import (
     natural,
     problems,
     quantity,
+    redacted,
     shorten,
     some,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits, human
+from ansible_collections.matrixon.ops.plugins.module_utils._plot import plots, points_each
+from ansible_collections.matrixon.ops.plugins.module_utils._ranking import rankings
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -36,7 +39,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 from ansible_collections.matrixon.ops.plugins.module_utils._timeline import timeline
 
 WORDS = {CRITICAL: "Critical", UNKNOWN: "Unknown", WARNING: "Warning", OK: "OK", SKIPPED: "Skipped"}
-TITLES = {"ssl_expiry": "Certificates", "drill_dr": "Failover drill"}
+TITLES = {"ssl_expiry": "Certificates", "drill_dr": "Failover drill", "security": "Security events"}
+
+# How long the sentence may be in which a report answers its question, and how many stand on top.
+ANSWER_CHARS, MOST_ANSWERS = 300, 3
 
 # Strips and sparklines are drawn in these units; the page scales them.
 SLOT, STRIP_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT = 6, 20, 96, 20
@@ -65,7 +71,12 @@ def page_view(
     earlier = [point for point in history if point["finished"] < fleet["finished"]]
     runs = earlier[-(STRIP_RUNS - 1) :]
     series = _series(runs)
-    hosts = [_host_view(number, host, runs, series, fleet) for number, host in enumerate(fleet["hosts"], start=1)]
+    points = points_each(fleet["hosts"])
+    hosts = [
+        {**_host_view(number, host, runs, series, fleet), **pictures(host, points)}
+        for number, host in enumerate(fleet["hosts"], start=1)
+    ]
+    answers = _answers(hosts)
     counts = fleet["counts"]
     fleet_runs = [(run["finished"], run["status"]) for run in runs] + [(fleet["finished"], fleet["status"])]
     return {
@@ -75,6 +86,8 @@ def page_view(
         "status": fleet["status"],
         "word": WORDS[fleet["status"]],
         "headline": fleet["headline"],
+        "answers": answers[:MOST_ANSWERS],
+        "more_answers": len(answers[MOST_ANSWERS:]),
         "moment": moment(fleet["finished"]),
         "stale_after": stale_after,
         "facts": [
@@ -109,6 +122,15 @@ def title(kind: str) -> str:
 def moment(when: str) -> dict[str, t.Any]:
     """Return a time for a machine and for a person."""
     return {"machine": when, "text": f"{when[:10]} {when[11:19]} UTC", "epoch_ms": epoch_ms(when)}
+
+
+def _answers(hosts: t.Sequence[Document]) -> list[Document]:
+    """Return what the reports answer, each sentence once, and whose it is where there are several hosts."""
+    said: dict[str, list[str]] = {}
+    for host in hosts:
+        if host["answer"]:
+            said.setdefault(host["answer"], []).append(host["name"])
+    return [{"text": text, "hosts": some(names, 4) if len(hosts) > 1 else ""} for text, names in said.items()]
 
 
 def _counts(counts: dict[str, int], statuses: t.Sequence[str]) -> list[dict[str, t.Any]]:
@@ -148,8 +170,11 @@ def _host_view(number: int, host: Document, runs: t.Sequence[Document], series: 
     past_status = [(run["finished"], _status_in(run, target)) for run in runs]
     latency = _latency(own)
     tile_check = view(latency) if latency else None
+    answer = _answer(host)
     if failing:
         line = failing[0]["message"]
+    elif answer:
+        line = answer
     elif host["status"] == OK:
         line = f"{quantity(host['counts'][OK], 'check')} passed"
     else:
@@ -161,6 +186,7 @@ def _host_view(number: int, host: Document, runs: t.Sequence[Document], series: 
         "word": WORDS[host["status"]],
         "line": shorten(line, 140),
         "summary": _host_summary(host),
+        "answer": answer,
         "synthesised": host.get("synthesised", False),
         "deployment": host["deployment"] if host["deployment"] != fleet["deployment"] else "",
         "moment": moment(host["finished"]),
@@ -173,6 +199,21 @@ def _host_view(number: int, host: Document, runs: t.Sequence[Document], series: 
         "claims": [check_view(check, []) for check in host["checks"] if check["source"] == SELF_REPORT],
         "evidence": host["evidence"],
     }
+
+
+def pictures(host: Document, points: int) -> Document:
+    """Return the plots and the tables that a host's report holds as data."""
+    drawn, ranked = plots(host["facts"], points), rankings(host["facts"])
+    return {
+        "plots": drawn,
+        "rankings": ranked,
+        "pictured": bool(drawn["shown"] or ranked["tables"] or drawn["notes"] or ranked["notes"]),
+    }
+
+
+def _answer(host: Document) -> str:
+    answer = host["facts"].get("answer")
+    return shorten(redacted(answer), ANSWER_CHARS) if isinstance(answer, str) else ""
 
 
 def by_cause(checks: t.Iterable[Document]) -> list[list[Document]]:

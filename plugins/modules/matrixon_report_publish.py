@@ -64,7 +64,10 @@ options:
     type: bool
     default: true
   page:
-    description: Whether to write the page C(<kind>-<deployment>.html).
+    description:
+      - Whether to write the page C(<kind>-<deployment>.html).
+      - It draws what a report of any kind holds as C(facts.plots) and C(facts.rankings),
+        and shows C(facts.answer) on top.
     type: bool
     default: true
   keep:

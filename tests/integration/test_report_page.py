@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import subprocess
@@ -531,11 +532,249 @@ def test_structure_for_a_screen_reader(show, troubled):
     )
 
 
+# Plots and tables that a report holds as data
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """Return the page of two hosts with a year of history."""
+    return publish(tmp_path_factory.mktemp("pictured"), samples.pictured_fleet(), kind="capacity")
+
+
+# Texts in pictures against the card behind them, and lines, which need less.
+PICTURE_CONTRAST = """() => {
+  const parse = text => (text.match(/[0-9.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const card = light(parse(getComputedStyle(document.querySelector(".verdict")).backgroundColor));
+  const ratio = colour => {
+    const own = light(parse(colour));
+    return (Math.max(own, card) + .05) / (Math.min(own, card) + .05);
+  };
+  const poor = [];
+  for (const item of document.querySelectorAll(".chart text"))
+    if (ratio(getComputedStyle(item).fill) < 4.5) poor.push("text " + item.textContent);
+  for (const item of document.querySelectorAll(".curve, line.limit"))
+    if (ratio(getComputedStyle(item).stroke) < 3) poor.push("line " + item.getAttribute("class"));
+  for (const item of document.querySelectorAll(".spot, .share rect"))
+    if (ratio(getComputedStyle(item).fill) < 3) poor.push("spot " + item.getAttribute("class"));
+  return poor;
+}"""
+
+# Texts of one picture that stand on each other, and what reaches beyond the edge of the screen.
+CROWDED = """() => {
+  const poor = [];
+  const boxes = (root, name) => [...root.querySelectorAll(name)]
+    .map(item => [item.getBoundingClientRect(), item.textContent.trim()]).filter(([box]) => box.width);
+  for (const chart of document.querySelectorAll(".chart"))
+    for (const part of [".rule-y text", ".rule-x text", ".field text"]) {
+      const found = boxes(chart, part);
+      found.forEach(([a, one], place) => found.slice(place + 1).forEach(([b, other]) => {
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (wide > 0 && high > 2) poor.push(one + " stands on " + other);
+      }));
+    }
+  const parts = ".chart, .chart text, .chart .field, .legend li, td, th, figcaption, .note, summary";
+  for (const [box, text] of boxes(document, parts))
+    if (box.width > 1 && (box.left < 0 || box.right > innerWidth + .5))
+      poor.push(text.slice(0, 40) + " reaches " + box.right);
+  return poor;
+}"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1200, 768, 320])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_year_of_history_is_readable(show, pictured, scheme, width):
+    seen = show(pictured, color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = seen.page
+    page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true })")
+    assert page.locator("figure.plot").count() == 7
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(CROWDED) == []
+    assert page.evaluate(PICTURE_CONTRAST) == []
+    assert page.evaluate(CONTRAST) == []
+    # As small letters as these are still read; none is scaled with its picture.
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.chart text')].map(i => parseFloat(getComputedStyle(i).fontSize))"
+    )
+    assert min(sizes) >= 11
+    assert page.evaluate(
+        "[...document.querySelectorAll('.field')].every(i => i.getBoundingClientRect().height === 180)"
+    )
+    assert seen.errors == [] and seen.requests == [pictured.as_uri()]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1200, 900, 320])
+def test_words_on_the_axes_do_not_stand_on_each_other(show, tmp_path, width):
+    noise = random.Random(8)
+    documents = []
+    for place in range(6):
+        plots = []
+        for unit in ("B", "%", "ms", "s", "count", "/s") * 5:
+            begin = samples.MOMENT + datetime.timedelta(seconds=noise.uniform(0, 3e7))
+            step, size, base = 10 ** noise.uniform(-1, 7), 10 ** noise.uniform(-3, 13), noise.choice((0, 1, 20))
+            points = [
+                [samples.rfc(begin + datetime.timedelta(seconds=step * number)), size * (base + noise.random())]
+                for number in range(20)
+            ]
+            lines = [{"name": f"line {number}", "value": size * (base + noise.random())} for number in range(4)]
+            series = [{"name": "a", "role": "measured", "points": points}]
+            plots.append({"name": "p", "title": "A plot", "unit": unit, "series": series, "lines": lines})
+        document = samples.pictured_fleet()[1]
+        documents.append({**document, "target": f"hs{place}", "facts": {"plots": plots}})
+    page = show(publish(tmp_path, documents, kind="capacity"), viewport={"width": width, "height": 900}).page
+    page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true })")
+    assert page.locator("figure.plot").count() == 180
+    assert page.evaluate(CROWDED) == []
+
+
+@needs_browser
+def test_the_answer_stands_on_top_and_plots_are_not_folded(show, pictured):
+    page = show(pictured).page
+    answers = [text.replace("\n", " ") for text in page.locator(".verdict .answer").all_inner_texts()]
+    assert answers == [
+        "Disk of /var on db1 is full in 97 days at the present rate; add 200 GB by 12 January. (db1)",
+        "Nothing on hs1 is full within a year. (hs1)",
+    ]
+    assert page.locator("figure.plot").evaluate_all("items => items.every(item => item.checkVisibility())")
+    assert page.locator("article .own-answer").inner_text().startswith("Disk of /var on db1")
+
+
+@needs_browser
+def test_a_curve_is_where_its_numbers_are(show, pictured):
+    figure = show(pictured).page.locator("figure.plot").first
+    assert figure.locator(".title").inner_text() == "Disk of /var on db1"
+    label = figure.locator("svg.field").get_attribute("aria-label").replace("\N{NO-BREAK SPACE}", " ")
+    assert "used: between 17" in label and "The forecast of used reaches warning on" in label
+    dashes = figure.locator(".field path.curve").evaluate_all(
+        "items => items.map(i => getComputedStyle(i).strokeDasharray)"
+    )
+    assert dashes == ["none", "7px, 4px"]
+    # The measured year, with its gap, ends where the forecast begins, a quarter before the right edge.
+    measured, forecast, field, band = (
+        figure.locator(name).bounding_box() for name in (".field .measured", ".field .forecast", ".field", "path.band")
+    )
+    assert measured["x"] == pytest.approx(field["x"], abs=1.5)
+    assert measured["x"] + measured["width"] == pytest.approx(forecast["x"], abs=3)
+    assert forecast["x"] + forecast["width"] == pytest.approx(field["x"] + field["width"], abs=1.5)
+    assert forecast["y"] < measured["y"] + 5 and band["height"] > forecast["height"]
+    assert figure.locator(".field .measured").get_attribute("d").count("M") == 2
+    full = figure.locator("line.limit.critical").bounding_box()
+    warning = figure.locator("line.limit.warning").bounding_box()
+    assert full["y"] < warning["y"] < measured["y"] + 10
+
+
+@needs_browser
+def test_curves_are_told_apart_without_colour(show, pictured):
+    page = show(pictured).page
+    figure = page.locator("figure.plot").nth(3)
+    shapes = figure.locator(".legend use").evaluate_all("items => items.map(item => item.getAttribute('href'))")
+    assert shapes == [f"#m-{place}" for place in range(1, 7)]
+    assert all(figure.locator(f".field use[href='{shape}']").count() > 3 for shape in shapes)
+    assert len(page.locator("g[id^='m-']").evaluate_all("items => [...new Set(items.map(i => i.innerHTML))]")) == 6
+    assert figure.locator(".legend svg use").first.bounding_box()["width"] > 5
+
+
+@needs_browser
+def test_a_pointer_over_a_plot_is_told_values_without_a_script(show, pictured):
+    page = show(pictured, java_script_enabled=False).page
+    told = page.locator("figure.plot").first.locator("rect.hover title").first.text_content() or ""
+    assert re.match(r"\d+ \w{3} 20\d\d to .*\nused: 1\d\d", told)
+    box = page.locator("figure.plot").first.locator("rect.hover").first.bounding_box()
+    assert box and box["width"] > 5 and box["height"] == 180
+
+
+@needs_browser
+def test_tables_say_their_order_in_bars_and_fold_what_is_long(show, pictured):
+    page = show(pictured).page
+    ranking = page.locator(".ranking").first
+    shares = (
+        ranking.locator("table")
+        .first.locator(".share rect")
+        .evaluate_all("i => i.map(r => r.getBoundingClientRect().width)")
+    )
+    assert len(shares) == 10 and shares == sorted(shares, reverse=True)
+    assert ranking.locator("summary").inner_text() == "6 more"
+    assert page.locator(".ranking").nth(1).locator(".state").all_inner_texts() == ["critical", "warning", "unknown"]
+
+
+@needs_browser
+def test_a_page_with_plots_has_structure_for_a_screen_reader(show, pictured):
+    page = show(pictured, viewport={"width": 320, "height": 900}).page
+    assert page.evaluate("[...document.querySelectorAll('svg')].every(s => s.ariaHidden || s.ariaLabel)")
+    assert page.evaluate("[...document.querySelectorAll('table')].every(item => item.caption)")
+    assert page.evaluate("[...document.querySelectorAll('th')].every(item => item.scope)")
+    # Tables that became lists on a narrow screen keep their roles.
+    assert page.get_by_role("columnheader", name="how to mend").count() == 1
+    assert page.get_by_role("cell", name="apt-get upgrade").count() == 1
+
+
+@needs_browser
+def test_plots_are_printed_on_white(show, pictured):
+    page = show(pictured, color_scheme="dark").page
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(PICTURE_CONTRAST) == [] and page.evaluate(CONTRAST) == []
+
+
+@needs_browser
+def test_very_much_data_makes_a_page_that_is_small_and_readable(show, tmp_path):
+    document = samples.pictured_fleet()[0]
+    long = "W" * 10_000
+    begin = samples.MOMENT - datetime.timedelta(days=365)
+    points = [[samples.rfc(begin + datetime.timedelta(minutes=5 * place)), place % 97] for place in range(100_000)]
+    series = [{"name": long, "role": "measured", "points": points}]
+    plots = [{"title": long, "unit": long, "series": series, "lines": [{"name": long, "value": 50}]}]
+    few = [{"name": f"{long}{place}", "role": "measured", "points": points[:9]} for place in range(9)]
+    plots += [{"title": f"{place} {long}", "unit": "count", "series": few} for place in range(45)]
+    document["facts"] = {
+        "plots": plots,
+        "answer": long,
+        "rankings": [{"title": long, "columns": [{"title": long, "unit": "text"}] * 9, "rows": [[long] * 9] * 200}],
+    }
+    path = publish(tmp_path, [document], kind="capacity")
+    assert path.stat().st_size < 2_000_000
+    for width in (1200, 320):
+        page = show(path, viewport={"width": width, "height": 900}).page
+        page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true })")
+        assert page.locator("figure.plot").count() == 40
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert "and 1 more." in page.locator(".pictures > .note").inner_text()
+        assert (
+            max(page.locator("path.curve").evaluate_all("i => i.map(p => p.getAttribute('d').split(/[ML]/).length)"))
+            <= 401
+        )
+
+
 def hostile_fleet() -> list[dict[str, t.Any]]:
     """Return a report in which every text of the server is an attack."""
     document = samples.healthy_fleet(1)[0]
     document.update(target=HOSTILE, deployment=HOSTILE, profile=HOSTILE, evidence=[HOSTILE])
-    document["facts"] = {"versions": {HOSTILE: [HOSTILE, "1"], "homeserver": [HOSTILE, "1"]}}
+    points = [["2026-11-23T00:00:00Z", 1], ["2026-11-23T01:00:00Z", 2], [HOSTILE, HOSTILE]]
+    document["facts"] = {
+        "versions": {HOSTILE: [HOSTILE, "1"], "homeserver": [HOSTILE, "1"]},
+        "answer": HOSTILE,
+        "plots": [
+            {
+                "name": HOSTILE,
+                "title": HOSTILE,
+                "unit": HOSTILE,
+                "series": [{"name": HOSTILE, "role": role, "points": points} for role in (HOSTILE, "forecast")],
+                "lines": [{"name": HOSTILE, "value": 1.5, "status": HOSTILE}],
+            }
+        ],
+        "rankings": [
+            {
+                "title": HOSTILE,
+                "columns": [{"title": HOSTILE, "unit": unit} for unit in (HOSTILE, "code", "status", "time", "text")],
+                "rows": [[HOSTILE] * 5] * 20,
+                "bar": HOSTILE,
+            }
+        ],
+    }
     attempt = {"status": HOSTILE, "message": HOSTILE, "duration_ms": 1}
     statuses = ["ok", "warning", "critical", "unknown", "skipped", "ok"]
     texts = dict.fromkeys(("target", "message", "unit", "skipped_reason", "error_kind"), HOSTILE)

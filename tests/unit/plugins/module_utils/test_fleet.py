@@ -268,3 +268,13 @@ def test_file_names_stay_in_their_directory(name):
 @pytest.mark.parametrize("name", ["hs1", "hs1.example.org", "10.0.0.5", "fe80::1"])
 def test_ordinary_names_are_file_names_as_they_are(name):
     assert _fleet.file_name(name) == name
+
+
+@pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 10**400, -(10**400)])
+def test_what_is_no_number(value):
+    assert not _fleet.is_number(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, 10**30])
+def test_what_is_a_number(value):
+    assert _fleet.is_number(value)

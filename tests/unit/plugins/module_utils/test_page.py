@@ -153,6 +153,67 @@ def test_what_was_not_measured_for_one_reason_is_one_finding():
     assert [finding["targets"] for finding in host["failing"]][-2:] == ["/a", "/b"]
 
 
+# Plots, tables and answers of the reports
+
+
+def told(**facts: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the page of hosts with these facts."""
+    reports = [
+        Report("capacity", host, "example.org", "synapse", MOMENT, MOMENT, (CheckResult("a", "b", "ok", "m"),), given)
+        for host, given in facts.items()
+    ]
+    return _page.page_view(_fleet.fleet_view([report.as_dict() for report in reports], kind="capacity"))
+
+
+PLOT = {"title": "Disk", "unit": "B", "series": [{"name": "used", "points": [["2026-11-23T00:00:00Z", 5]]}]}
+
+
+@pytest.mark.parametrize(("kind", "title"), [
+    ("performance", "Performance"), ("capacity", "Capacity"), ("security", "Security events"),
+    ("security_audit", "Security audit"), ("something_new", "Something new"),
+])  # fmt: skip
+def test_kinds_have_titles(kind, title):
+    assert _page.title(kind) == title
+
+
+def test_plots_and_tables_stand_with_their_host():
+    page = told(db1={"plots": [PLOT], "rankings": [{"title": "Tables", "columns": [], "rows": []}]}, hs1={})
+    first, second = page["hosts"]
+    assert first["pictured"] and [plot["title"] for plot in first["plots"]["shown"]] == ["Disk"]
+    assert [table["title"] for table in first["rankings"]["tables"]] == ["Tables"]
+    assert not second["pictured"]
+
+
+def test_answers_stand_on_top_once_each_and_name_their_hosts():
+    answers = {f"hs{number}": {"answer": "Nothing is full within a year."} for number in range(1, 4)}
+    page = told(**answers, db1={"answer": "/var is full in 41 days."}, hs9={})
+    assert page["answers"] == [
+        {"text": "/var is full in 41 days.", "hosts": "db1"},
+        {"text": "Nothing is full within a year.", "hosts": "hs1, hs2, hs3"},
+    ]
+    assert page["more_answers"] == 0
+    assert [host["line"] for host in page["hosts"]][:2] == [
+        "/var is full in 41 days.",
+        "Nothing is full within a year.",
+    ]
+    assert page["hosts"][-1]["line"] == "1 check passed"
+
+
+def test_the_answer_of_one_host_alone_needs_no_name():
+    assert told(db1={"answer": "It is full."})["answers"] == [{"text": "It is full.", "hosts": ""}]
+
+
+def test_many_answers_are_counted_and_long_ones_cut():
+    page = told(**{f"hs{number}": {"answer": f"{number} password=hunter2 " + "x" * 9000} for number in range(1, 9)})
+    assert len(page["answers"]) == 3 and page["more_answers"] == 5
+    assert all(len(answer["text"]) == 300 and "hunter2" not in answer["text"] for answer in page["answers"])
+
+
+@pytest.mark.parametrize("answer", [None, 5, [], {"a": 1}, ""])
+def test_what_is_no_answer_is_none(answer):
+    assert told(db1={"answer": answer})["answers"] == []
+
+
 # The steps of an operation
 
 
@@ -162,8 +223,7 @@ def at(second: str) -> str:
 
 def steps_of(**steps: tuple[str, str | None]) -> dict[str, t.Any]:
     found = {
-        name: {"started": at(begun), "finished": at(ended) if ended else None}
-        for name, (begun, ended) in steps.items()
+        name: {"started": at(begun), "finished": at(ended) if ended else None} for name, (begun, ended) in steps.items()
     }
     return {"target": "db2", "finished": "2026-11-27T12:00:40.000Z", "facts": {"steps": found}}
 

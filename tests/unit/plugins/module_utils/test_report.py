@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import itertools
 import json
 import pathlib
@@ -15,6 +16,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckR
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
+_spec = importlib.util.spec_from_file_location("sample_reports", ROOT / "tests/unit/fixtures/sample_reports.py")
+assert _spec and _spec.loader
+samples = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(samples)
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 STARTED = datetime.datetime(2026, 11, 23, 9, 0, tzinfo=datetime.timezone.utc)
 
@@ -109,7 +114,23 @@ def test_times_are_utc_and_duration_is_in_milliseconds():
     {"extra": 1},
     {"checks": [{"name": "a", "target": "b", "status": "skipped", "duration_ms": 0, "source": "probe"}]},
     {"checks": [{"name": "a", "target": "b", "status": "critical", "duration_ms": 0, "source": "probe"}]},
+    {"facts": {"answer": ["a"]}},
+    {"facts": {"plots": {}}},
+    {"facts": {"plots": [{"name": "p", "title": "P", "unit": "B"}]}},
+    {"facts": {"plots": [{"name": "p", "title": "P", "unit": "B", "series": [], "serie": []}]}},
+    {"facts": {"plots": [{"name": "p", "title": "P", "unit": "B", "series": [
+        {"name": "a", "role": "x", "points": []}]}]}},
+    {"facts": {"plots": [{"name": "p", "title": "P", "unit": "B", "series": [
+        {"name": "a", "role": "measured", "points": [[1764201600, 1]]}]}]}},
+    {"facts": {"plots": [{"name": "p", "title": "P", "unit": "B", "series": [], "lines": [{"name": "warning"}]}]}},
+    {"facts": {"rankings": [{"name": "r", "title": "R", "columns": ["a"], "rows": []}]}},
+    {"facts": {"rankings": [{"name": "r", "title": "R", "columns": [], "rows": [{"a": 1}]}]}},
 ])  # fmt: skip
 def test_the_schema_refuses(harm):
     document = {**report(check("ok")).as_dict(), **harm}
     assert not VALIDATOR.is_valid(document)
+
+
+def test_what_the_page_draws_is_in_the_schema():
+    for document in samples.pictured_fleet():
+        VALIDATOR.validate(document)
