@@ -50,8 +50,8 @@ NEGLIGIBLE = 0.005
 # MAD of a normal distribution to its standard deviation.
 MAD = 1.4826
 
-Vector = t.List[float]
-Readings = t.Iterable[t.Tuple[datetime.datetime, float]]
+Vector = list[float]
+Readings = t.Iterable[tuple[datetime.datetime, float]]
 
 
 class NotEnough(Exception):
@@ -110,7 +110,7 @@ def fit(days: list[Day], window: int, level: float) -> Growth:
     inside = [day for day in days if (last - day.date).days < window]
     needed = max(FEWEST_DAYS, math.ceil(window * COVERED))
     if len(inside) < needed:
-        raise NotEnough(f"not enough data: {len(inside)} of the last {window} days have a reading, and it takes {needed}")
+        raise NotEnough(f"not enough data: {len(inside)} of the last {window} days have a reading, it takes {needed}")
     return Growth(inside, level)
 
 

@@ -84,7 +84,6 @@ _ALL = (
         True,
         80,
         90,
-        remedy="connections",
     ),
     Kind(
         "service_connections",
@@ -243,6 +242,28 @@ def _number(value: t.Any, name: str) -> float:
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise ValueError(f"its {name} {value!r:.40} is no number of 0 or more")
     return plain(number)
+
+
+def rows_of(document: t.Mapping[str, t.Any]) -> list[Row]:
+    """Return the rows in the facts of a report; raise ValueError if one is none."""
+    facts = document.get("facts")
+    rows = facts.get("rows", []) if isinstance(facts, dict) else []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("its rows are no list of rows")
+    return [parse_row(row) for row in rows]
+
+
+def document_errors(option: str, document: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Yield what is wrong with a report that is to bring rows."""
+    keys = ("kind", "target", "checks", "facts", "status", "counts")
+    missing = [key for key in keys if key not in document]
+    if missing:
+        yield f"{option}: it is no report without {', '.join(missing)}; give what matrixon_capacity_info returned"
+        return
+    try:
+        rows_of(document)
+    except ValueError as error:
+        yield f"{option}: a row of {document['target']!r:.60} cannot be used: {error}"
 
 
 def threshold_errors(option: str, given: t.Mapping[str, t.Any]) -> t.Iterator[str]:
