@@ -36,7 +36,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     grade,
     skipped,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors, seconds_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
+    duplicate_errors,
+    port_errors,
+    seconds_errors,
+    url_errors,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, UNKNOWN, Report
@@ -56,15 +62,11 @@ POSTGRESQL: dict[str, t.Any] = {
     "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
     "ca_file": {"type": "path"},
 }
-QUERY: dict[str, t.Any] = {
-    "resource": {"type": "str", "required": True, "choices": list(COUNTED)},
-    "sql": {"type": "str"},
-    "reason": {"type": "str"},
-}
-PORT: dict[str, t.Any] = {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
+INSTANCE: dict[str, t.Any] = {"name": {"type": "str", "required": True}, "url": {"type": "str", "required": True}}
 SECRETS = ("password", "owner_password")
 LONGEST_SECRET = 4096
 MOST_TABLES = 100
+UNSUPPORTED = "unsupported"
 
 
 class OptionErrors(Exception):
@@ -150,9 +152,9 @@ def make_plan(options: Options, root: str = "/") -> Plan:
         plan.append(_probe(path, ("disk", "inodes"), read))
     if options["machine"]:
         plan.append(_probe(options["target"], ("memory", "load"), functools.partial(probes.machine, root=root)))
-    if options["ports"]:
-        ports = {entry["name"]: entry["port"] for entry in options["ports"]}
-        read = functools.partial(probes.connections, ports, options["port_limit"], root=root)
+    if options["instances"]:
+        ports = {entry["name"]: _port_of(entry["url"]) for entry in options["instances"]}
+        read = functools.partial(probes.connections, ports, options["instance_limit"], root=root)
         plan.append(_probe(options["target"], ("service_connections",), read))
     if options["postgresql"]:
         plan += _database_plan(options)
@@ -166,13 +168,18 @@ def _database_plan(options: Options) -> Plan:
     owner = replace(server, user=given["owner"], password=given["owner_password"]) if given["owner"] else server
     read = functools.partial(probes.server, server, options["tables"])
     plan: Plan = [_probe(server.where, ("database_connections", "database", "table"), read)]
-    queries = {entry["resource"]: entry["sql"] for entry in options["queries"] if entry["sql"]}
+    queries = {name: query["value"] for name, query in options["queries"].items() if query["state"] != UNSUPPORTED}
     if queries:
         plan.append(_probe(server.where, tuple(queries), functools.partial(probes.counts, owner, queries)))
-    for entry in options["queries"]:
-        if not entry["sql"]:
-            plan.append(Skip(_check(KINDS[entry["resource"]]), server.where, entry["reason"]))
+    for name, query in options["queries"].items():
+        if query["state"] == UNSUPPORTED:
+            reason = f"profile {options['profile']} cannot tell: {query['reason']}"
+            plan.append(Skip(_check(KINDS[name]), server.where, reason))
     return plan
+
+
+def _port_of(url: str) -> int:
+    return parse_url(url).port
 
 
 def _probe(target: str, kinds: tuple[str, ...], read: t.Callable[[Deadline], Facts]) -> Probe:
@@ -256,34 +263,30 @@ def _errors(options: Options) -> t.Iterator[str]:
     for path in (*options["mounts"], *([options["media_dir"]] if options["media_dir"] else [])):
         if not path.startswith("/"):
             yield f"mounts: {path!r} is no absolute path; write for example /var"
-    yield from _port_errors(options["ports"])
-    if not options["port_limit"] > 0:
-        yield f"port_limit: {options['port_limit']:g} is no number of connections; give one above 0"
+    for entry in options["instances"]:
+        yield from url_errors(f"instances.{entry['name']}.url", entry["url"])
+    yield from duplicate_errors("instances", [entry["name"] for entry in options["instances"]])
+    if not options["instance_limit"] > 0:
+        yield f"instance_limit: {options['instance_limit']:g} is no number of connections; give one above 0"
     if not 1 <= options["tables"] <= MOST_TABLES:
         yield f"tables: {options['tables']} cannot be read; give a number from 1 to {MOST_TABLES}"
     yield from threshold_errors("thresholds", options["thresholds"])
     yield from limit_errors("limits", options["limits"])
     yield from _query_errors(options)
-    if not any(options[name] for name in ("mounts", "media_dir", "machine", "ports", "postgresql")):
-        yield "mounts: nothing is left to read; give mounts, ports, postgresql, or machine=true"
-
-
-def _port_errors(ports: list[dict[str, t.Any]]) -> t.Iterator[str]:
-    for entry in ports:
-        yield from port_errors(f"ports.{entry['name']}", entry["port"])
-    for key in ("name", "port"):
-        values = [entry[key] for entry in ports]
-        for value in sorted({value for value in values if values.count(value) > 1}, key=str):
-            yield f"ports: {value} stands there twice; give each its own {key}"
+    if not any(options[name] for name in ("mounts", "media_dir", "machine", "instances", "postgresql")):
+        yield "mounts: nothing is left to read; give mounts, instances, postgresql, or machine=true"
 
 
 def _query_errors(options: Options) -> t.Iterator[str]:
-    names = [entry["resource"] for entry in options["queries"]]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"queries: {name} stands there twice; give one query for each"
-    for entry in options["queries"]:
-        if bool(entry["sql"]) == bool(entry["reason"]):
-            yield f"queries.{entry['resource']}: give sql, or the reason why there is none"
+    for name, query in options["queries"].items():
+        if name not in COUNTED:
+            yield f"queries: {name!r} is not counted; known are {', '.join(COUNTED)}"
+        elif not isinstance(query, dict) or not isinstance(query.get("state"), str):
+            yield f"queries.{name}: {query!r:.60} is not understood; give state, and value or reason"
+        else:
+            needed = "reason" if query["state"] == UNSUPPORTED else "value"
+            if not isinstance(query.get(needed), str) or not query[needed].strip():
+                yield f"queries.{name}: it has no {needed}, which the state {query['state']!r} needs"
     if options["queries"] and not options["postgresql"]:
         yield "queries: they need a database; give postgresql, too"
     given = options["postgresql"]

@@ -71,9 +71,8 @@ _ALL = (
         "the kernel's average of running and waiting tasks over 15 minutes against the cores; "
         "it stands for the guide's 70 % CPU for 15 minutes",
         True,
-        70,
-        150,
-        70,
+        warning=70,
+        full=70,
         remedy="cores",
     ),
     Kind(
@@ -91,8 +90,7 @@ _ALL = (
         COUNT,
         "established connections of an instance; the guide scales above 150 000",
         True,
-        80,
-        100,
+        warning=100,
     ),
     Kind("users", "users", COUNT, "accounts that are not deactivated", wide=True),
     Kind("rooms", "rooms", COUNT, "rooms that the server knows", wide=True),

@@ -27,7 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
     rows_of,
     threshold_errors,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore, lines
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import PostgresqlStore
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors, seconds_errors
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
@@ -46,6 +46,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 Options = t.Mapping[str, t.Any]
 Document = dict[str, t.Any]
 Store = t.Union[CsvStore, PostgresqlStore]
+
+__all__ = ["STORE", "lines", "record", "review"]
 
 KIND = "capacity"
 READ, WRITTEN = "capacity_history", "capacity_history_rows"
@@ -140,8 +142,8 @@ class Reviewed:
     """The documents of the hosts with what is ahead of them, and that of the history itself."""
 
     documents: list[Document]
-    report: Document
     answer: str
+    message: str
 
 
 def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
@@ -188,7 +190,7 @@ def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
     for document in mine:
         report = _joined(report, document["checks"], options)
     rest = [document for document in documents if document["target"] != options["target"]]
-    return Reviewed([*rest, report], report, answer)
+    return Reviewed([*rest, report], answer, own.message if why or not answer else answer)
 
 
 def policy_of(options: Options) -> Policy:

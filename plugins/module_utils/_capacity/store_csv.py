@@ -118,17 +118,10 @@ class CsvStore:
 
     def append(self, rows: list[Row], content: Content) -> None:
         """Add rows behind what was read under the same lock, all or none of them."""
-        text = io.StringIO()
-        if not content.exists or content.empty:
-            text.write(HEADER + "\n")
-        elif content.torn:
-            text.write("\n")
-        writer = csv.writer(text, lineterminator="\n")
-        for row in rows:
-            fields = row.as_dict()
-            writer.writerow(["" if fields[name] is None else fields[name] for name in COLUMNS])
+        fresh = not content.exists or content.empty
+        before = HEADER + "\n" if fresh else "\n" if content.torn else ""
         try:
-            self._write(text.getvalue().encode())
+            self._write((before + lines(rows)).encode())
         except OSError as error:
             raise StoreError(INTERNAL, f"{self.path} cannot be written: {error.strerror}; it is as it was") from error
 
@@ -149,6 +142,16 @@ class CsvStore:
             os.close(handle)
         if new:
             _files.sync_directory(os.path.dirname(self.path))
+
+
+def lines(rows: list[Row]) -> str:
+    """Return rows as they stand in the file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        fields = row.as_dict()
+        writer.writerow(["" if fields[name] is None else fields[name] for name in COLUMNS])
+    return text.getvalue()
 
 
 def _row(line: bytes) -> Row:
