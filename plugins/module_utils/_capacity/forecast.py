@@ -14,7 +14,13 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import growth
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.growth import Day, Growth, NotEnough, Reached
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.growth import (
+    Day,
+    Growth,
+    NotEnough,
+    Reached,
+    days_text,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources import (
     BYTES,
     Key,
@@ -88,9 +94,14 @@ class Outlook:
         return title if self.row.kind.wide else f"{title} on {self.row.host}"
 
     @property
+    def now(self) -> float:
+        """Return the value of the last day, or where there is no growth the one that was just read."""
+        return self.days[-1].value if self.grown else self.row.value
+
+    @property
     def beyond(self) -> bool:
-        """Say whether it is over its threshold already."""
-        return self.threshold is not None and self.row.value >= self.threshold
+        """Say whether it is over its threshold already, and not for a moment only."""
+        return self.grown is not None and self.threshold is not None and self.now >= self.threshold
 
     @property
     def urgency(self) -> float:
@@ -195,7 +206,7 @@ def sentence(outlook: Outlook, policy: Policy) -> str:
     latest = f"more than {policy.horizon}" if reached.latest is None else str(reached.latest)
     latest = f"more than {policy.horizon}" if reached.latest is None else str(reached.latest)
     edges = f"{reached.earliest} to {latest} days, {policy.level:g} % sure"
-    when = f"is {_full(outlook)} in {_days(reached.days)} at the present rate ({edges})"
+    when = f"is {_full(outlook)} in {days_text(reached.days)} at the present rate ({edges})"
     return f"{what} {when}{_then(outlook, policy, reached)}"
 
 
@@ -204,7 +215,7 @@ def _then(outlook: Outlook, policy: Policy, reached: Reached | None) -> str:
     grown = outlook.grown
     if grown is None or grown.per_day.mean <= 0:
         return ""
-    more = outlook.row.value - (outlook.threshold or 0) if reached is None else 0
+    more = outlook.now - (outlook.threshold or 0) if reached is None else 0
     needed = (max(0.0, more) + grown.per_day.mean * policy.provision_days) * 100 / outlook.share
     what = order(round_up(needed, outlook.row.unit), outlook.row.kind)
     if reached is None:
@@ -239,12 +250,8 @@ def _full(outlook: Outlook) -> str:
 
 def _share(outlook: Outlook) -> str:
     row, limit = outlook.row, outlook.row.limit or 1
-    share = 100 * row.value / limit if outlook.beyond else outlook.share
+    share = 100 * outlook.now / limit if outlook.beyond else outlook.share
     return f"{math.floor(share * 10) / 10:g} % of its limit of {text_of(limit, row.unit)}"
-
-
-def _days(days: int) -> str:
-    return "1 day" if days == 1 else f"{days} days"
 
 
 def date_text(day: datetime.date) -> str:
@@ -273,17 +280,16 @@ def answer(outlooks: t.Sequence[Outlook], policy: Policy) -> str:
     if first.urgency < math.inf:
         return sentence(first, policy)
     waiting = [one for one in limited if one.grown is None]
-    if len(waiting) == len(limited):
-        return f"{first.reason[:1].upper()}{first.reason[1:]}"
     fullest = max(limited, key=_used)
-    text = f"Nothing is full within {policy.horizon} days; {fullest.title} comes first, at {_used(fullest):.0f} % now"
-    if waiting:
-        text += f"; of {len(waiting)} there is not enough data"
-    return text
+    now = f"{fullest.title} is fullest, at {_used(fullest):.0f} % of its limit now"
+    if len(waiting) == len(limited):
+        return f"{first.reason[:1].upper()}{first.reason[1:]}; {now}"
+    some = f"; of {len(waiting)} of {len(limited)} there is not enough data" if waiting else ""
+    return f"Nothing is full within {policy.horizon} days{some}; {now}"
 
 
 def _used(outlook: Outlook) -> float:
-    return 100 * outlook.row.value / outlook.row.limit if outlook.row.limit else 0.0
+    return 100 * outlook.now / outlook.row.limit if outlook.row.limit else 0.0
 
 
 # Facts ------------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def fit(days: list[Day], window: int, level: float) -> Growth:
     span = (last - days[0].date).days + 1
     if span < window:
         raise NotEnough(
-            f"not enough data: the history has {span} days, and the window is {window}; wait, or make it shorter"
+            f"not enough data: the history has {days_text(span)}, and the window is {window}; wait, or make it shorter"
         )
     inside = [day for day in days if (last - day.date).days < window]
     needed = max(FEWEST_DAYS, math.ceil(window * COVERED))
@@ -348,6 +348,11 @@ def _invert(matrix: list[Vector]) -> tuple[list[Vector], float]:
             if row != column and factor:
                 work[row] = [a - factor * b for a, b in zip(work[row], work[column])]
     return [line[size:] for line in work], log
+
+
+def days_text(days: int) -> str:
+    """Return a number of days as text."""
+    return "1 day" if days == 1 else f"{days} days"
 
 
 def student(probability: float, freedom: int) -> float:
