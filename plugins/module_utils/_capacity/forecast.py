@@ -193,8 +193,9 @@ def unknown(row: Row, why: str) -> CheckResult | None:
 def sentence(outlook: Outlook, policy: Policy) -> str:
     """Return what is to be said of one resource in one sentence."""
     what, grown, reached = outlook.title, outlook.grown, outlook.reached
+    verb = "are" if outlook.row.kind.plural else "is"
     if outlook.beyond:
-        return f"{what} is at {_share(outlook)} now{_then(outlook, policy, None)}"
+        return f"{what} {verb} at {_share(outlook)} now{_then(outlook, policy, None)}"
     if grown is None:
         return f"{what}: {outlook.reason}"
     trend = _trend(outlook, grown)
@@ -202,11 +203,11 @@ def sentence(outlook: Outlook, policy: Policy) -> str:
         return f"{what} {trend}"
     if reached.days is None:
         early = f"; at the upper edge of the interval in {reached.earliest} days" if reached.earliest else ""
-        return f"{what} {trend} and is not {_full(outlook)} within {policy.horizon} days{early}"
+        return f"{what} {trend} and {verb} not {_full(outlook)} within {policy.horizon} days{early}"
     latest = f"more than {policy.horizon}" if reached.latest is None else str(reached.latest)
     latest = f"more than {policy.horizon}" if reached.latest is None else str(reached.latest)
     edges = f"{reached.earliest} to {latest} days, {policy.level:g} % sure"
-    when = f"is {_full(outlook)} in {days_text(reached.days)} at the present rate ({edges})"
+    when = f"{verb} {_full(outlook)} in {days_text(reached.days)} at the present rate ({edges})"
     return f"{what} {when}{_then(outlook, policy, reached)}"
 
 
@@ -234,10 +235,12 @@ def order(amount: float, kind: Kind) -> str:
 def _trend(outlook: Outlook, grown: Growth) -> str:
     unit, rate = outlook.row.unit, grown.per_day
     low, high = (f"{'-' if edge < 0 else ''}{text_of(abs(edge), unit)}" for edge in (rate.low, rate.high))
+    plural = outlook.row.kind.plural
     if grown.direction == "steady":
-        trend = f"does not clearly grow ({low} to {high} a day)"
+        trend = f"{'do' if plural else 'does'} not clearly grow ({low} to {high} a day)"
     else:
-        trend = f"{grown.direction} by {text_of(abs(rate.mean), unit)} a day ({low} to {high})"
+        does = grown.direction[:-1] if plural else grown.direction
+        trend = f"{does} by {text_of(abs(rate.mean), unit)} a day ({low} to {high})"
     for step in grown.steps:
         sign = "up" if step.size > 0 else "down"
         trend += f", stepped {sign} by {text_of(abs(step.size), unit)} on {date_text(step.date)}"

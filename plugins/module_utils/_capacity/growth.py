@@ -30,6 +30,7 @@ from __future__ import annotations
 import collections
 import datetime
 import math
+import operator
 import statistics
 import typing as t
 from dataclasses import dataclass
@@ -39,9 +40,12 @@ FEWEST_DAYS = 14
 # The part of the window's days that must have a reading.
 COVERED = 2 / 3
 SEASON = 7
-MOST_STEPS = 3
+# In one direction.
+MOST_STEPS = 2
 # How many robust standard deviations a day stands out by, and a step jumps.
 STANDS_OUT, JUMPS = 6.0, 8.0
+# How many usual changes a step is at least.
+MATERIAL = 3.0
 # Each share of yesterday's error in today's, and what it counts before anything was seen. Sums of random days count
 # more: in a month of days they are easily taken for a line with noise, and the interval would be too narrow.
 SHARES = {0.0: 1, 0.3: 1, 0.6: 1, 0.8: 1, 0.9: 2, 0.95: 2, 0.99: 6, 0.999: 24}
@@ -194,17 +198,19 @@ class Growth:
 
 def find_steps(days: list[Day]) -> list[Step]:
     """Return where the level jumped by far more than it changes from day to day, and stayed."""
-    values = [day.value for day in days]
-    usual = statistics.median(_changes(days))
+    values, changes = [day.value for day in days], _changes(days)
+    usual = statistics.median(changes)
     odd = _odd_changes(days)
-    noise = _noise(days, odd)
+    least = max(JUMPS * _noise(days, odd), MATERIAL * statistics.median(abs(change) for change in changes))
     found = []
     for place, jump in enumerate(odd, 1):
         after, before = values[place : place + SEASON], values[max(0, place - SEASON) : place]
         stayed = statistics.median(after) - statistics.median(before) - usual * (len(after) + len(before)) / 2
-        if abs(jump) > JUMPS * noise and stayed * jump > 0 and abs(stayed) > abs(jump) / 2:
+        if abs(jump) > least and stayed * jump > 0 and abs(stayed) > abs(jump) / 2:
             found.append(Step(days[place].date, jump))
-    return sorted(sorted(found, key=lambda step: -abs(step.size))[:MOST_STEPS])
+    # What jumps in one direction again and again grows in that way.
+    signs = collections.Counter(step.size > 0 for step in found)
+    return [step for step in found if signs[step.size > 0] <= MOST_STEPS]
 
 
 def _changes(days: list[Day]) -> list[float]:
@@ -314,7 +320,8 @@ def _fit(share: float, rows: list[Vector], places: list[int], values: Vector) ->
         y.append((values[place] - kept * values[place - 1]) / size)
         log -= math.log(size)
     columns = list(zip(*x))
-    matrix = [[_dot(a, b) for b in columns] for a in columns]
+    matrix = [[_dot(a, b) for b in columns[: place + 1]] for place, a in enumerate(columns)]
+    matrix = [[matrix[max(a, b)][min(a, b)] for b in range(len(columns))] for a in range(len(columns))]
     inverse, determinant = _invert(matrix)
     beta = [_dot(line, [_dot(column, y) for column in columns]) for line in inverse]
     free = len(x) - len(beta)
@@ -327,7 +334,7 @@ def _fit(share: float, rows: list[Vector], places: list[int], values: Vector) ->
 
 
 def _dot(a: t.Sequence[float], b: t.Sequence[float]) -> float:
-    return sum(map(float.__mul__, a, b))
+    return sum(map(operator.mul, a, b))
 
 
 def _invert(matrix: list[Vector]) -> tuple[list[Vector], float]:

@@ -48,6 +48,7 @@ class Kind:
     wide: bool = False
     drawn: bool = True
     remedy: str = ""
+    plural: bool = False
 
     @property
     def check(self) -> str:
@@ -62,7 +63,7 @@ class Kind:
 
 _ALL = (
     Kind("disk", "disk", BYTES, "used bytes of a file system, of those that services may fill", True, 80, 90),
-    Kind("inodes", "inodes", COUNT, "used inodes of a file system, where it has a fixed number", True, 80, 90),
+    Kind("inodes", "inodes", COUNT, "used inodes of a file system, where it has a number", True, 80, 90, plural=True),
     Kind("memory", "memory", BYTES, "memory that is not available; the guide scales above 80 %", True, 80, 95, 80),
     Kind(
         "load",
@@ -83,6 +84,7 @@ _ALL = (
         True,
         80,
         90,
+        plural=True,
     ),
     Kind(
         "service_connections",
@@ -91,11 +93,19 @@ _ALL = (
         "established connections of an instance; the guide scales above 150 000",
         True,
         warning=100,
+        plural=True,
     ),
-    Kind("users", "users", COUNT, "accounts that are not deactivated", wide=True),
-    Kind("rooms", "rooms", COUNT, "rooms that the server knows", wide=True),
-    Kind("events", "events", COUNT, "number of the newest event: all ever stored, purged ones too", wide=True),
-    Kind("daily_active", "daily active users", COUNT, "users who were seen in the last 24 hours", wide=True),
+    Kind("users", "users", COUNT, "accounts that are not deactivated", wide=True, plural=True),
+    Kind("rooms", "rooms", COUNT, "rooms that the server knows", wide=True, plural=True),
+    Kind(
+        "events",
+        "events",
+        COUNT,
+        "number of the newest event: all ever stored, with purged ones",
+        wide=True,
+        plural=True,
+    ),
+    Kind("daily_active", "daily active users", COUNT, "those seen in the last 24 hours", wide=True, plural=True),
     Kind("media_local", "media of own users", BYTES, "by the homeserver's tables, with thumbnails", wide=True),
     Kind("media_remote", "media of other servers", BYTES, "by the homeserver's tables, with thumbnails", wide=True),
     Kind("database", "database", BYTES, "size of the homeserver's database by PostgreSQL", wide=True),

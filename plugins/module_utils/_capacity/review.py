@@ -122,8 +122,9 @@ def record(options: Options, write: bool, now: datetime.datetime | None = None) 
 
 
 def _written(decision: Decision, where: str, write: bool) -> list[CheckResult]:
-    count_text = f"{len(decision.add)} {'row' if len(decision.add) == 1 else 'rows'}"
-    said = f"{count_text} {'were' if write else 'would be'} added to {where}"
+    one = len(decision.add) == 1
+    verb = ("was" if one else "were") if write else "would be"
+    said = f"{len(decision.add)} {'row' if one else 'rows'} {verb} added to {where}"
     if decision.known:
         said += f", {len(decision.known)} stood there already"
     if not decision.refused:

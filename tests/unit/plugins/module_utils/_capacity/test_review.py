@@ -43,7 +43,7 @@ def document(*rows: Row, host: str = "db1") -> dict[str, t.Any]:
     }
 
 
-def options(path: pathlib.Path, *documents: dict[str, t.Any], **changes: t.Any) -> dict[str, t.Any]:
+def options(csv: pathlib.Path, *documents: dict[str, t.Any], **changes: t.Any) -> dict[str, t.Any]:
     return {
         "target": "controller",
         "deployment": "example",
@@ -51,7 +51,7 @@ def options(path: pathlib.Path, *documents: dict[str, t.Any], **changes: t.Any) 
         "unknown_as": "unknown",
         "detail": "problems",
         "documents": list(documents),
-        "path": str(path),
+        "path": str(csv),
         "postgresql": None,
         "create": False,
         "deadline": 10,
@@ -99,10 +99,10 @@ def test_check_mode_says_what_it_would_do_and_writes_nothing(path: pathlib.Path)
 
 
 def test_a_clock_that_went_back_is_told_of_and_the_others_are_kept(grown: pathlib.Path) -> None:
-    back, good = document(row(20, GIB)), document(row(0, GIB, "db2"), host="db2")
+    back, good = document(row(20.5, GIB)), document(row(0, GIB, "db2"), host="db2")
     written = review.record(options(grown, back, good), True, NOW)
     assert written.report.status == "warning"
-    assert "1 row were added" in written.report.checks[0].message
+    assert "1 row was added" in written.report.checks[0].message
     assert "1 were refused: the clock of db1 went back" in written.report.checks[0].message
     assert grown.read_text().endswith(lines([row(0, GIB, "db2")]))
 
