@@ -94,24 +94,15 @@ options:
         type: str
         required: true
       user:
-        description: User to log in as for sizes and connections, a member of C(pg_monitor).
+        description:
+          - User to log in as. It must be a member of C(pg_monitor) for connections, and for O(queries) it must be one
+            who may read the homeserver's tables. The session is read-only.
         type: str
         required: true
       password:
         description: Password of O(postgresql.user).
         type: str
       password_file:
-        description: File on the target that holds it.
-        type: path
-      owner:
-        description:
-          - User who may read the homeserver's tables, for O(queries). Left out, O(postgresql.user) asks.
-          - The session is read-only.
-        type: str
-      owner_password:
-        description: Password of O(postgresql.owner).
-        type: str
-      owner_password_file:
         description: File on the target that holds it.
         type: path
       sslmode:
@@ -136,7 +127,7 @@ options:
     default: 10
   limits:
     description:
-      - Limits for what has none by itself, such as C(users) and C(database), in counts or bytes. They stand in the rows.
+      - Limits for what has none by itself, such as C(users) and C(database), in counts or bytes, for the rows.
     type: dict
     default: {}
   thresholds:
@@ -166,10 +157,8 @@ EXAMPLES = r"""
     mounts: [/, /var]
     postgresql:
       database: synapse
-      user: monitor
-      password_file: /etc/matrixon/monitor_password
-      owner: synapse
-      owner_password_file: /etc/matrixon/owner_password
+      host: /var/run/postgresql
+      user: postgres
     queries:
       rooms: {state: tested, value: SELECT count(*) FROM rooms}
     limits: {database: 500000000000}

@@ -11,7 +11,7 @@ import datetime
 import functools
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import probes
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources import (
@@ -56,14 +56,10 @@ POSTGRESQL: dict[str, t.Any] = {
     "user": {"type": "str", "required": True},
     "password": {"type": "str", "no_log": True},
     "password_file": {"type": "path", "no_log": False},
-    "owner": {"type": "str"},
-    "owner_password": {"type": "str", "no_log": True},
-    "owner_password_file": {"type": "path", "no_log": False},
     "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
     "ca_file": {"type": "path"},
 }
 INSTANCE: dict[str, t.Any] = {"name": {"type": "str", "required": True}, "url": {"type": "str", "required": True}}
-SECRETS = ("password", "owner_password")
 LONGEST_SECRET = 4096
 MOST_TABLES = 100
 UNSUPPORTED = "unsupported"
@@ -86,24 +82,19 @@ class Outcome:
 
 
 def read_secrets(options: Options) -> list[str]:
-    """Fill each secret that is given as a file, and return all, so that the caller can hide them."""
+    """Fill the password if it is given as a file, and return it, so that the caller can hide it."""
     given = options["postgresql"] or {}
-    errors = []
-    for name in SECRETS:
-        path = given.get(f"{name}_file")
-        if path:
-            try:
-                with open(path, encoding="utf-8") as file:
-                    given[name] = file.read(LONGEST_SECRET + 1).strip()
-            except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or error
-                errors.append(f"postgresql.{name}_file: {path} cannot be read: {why}")
-            else:
-                if not 0 < len(given[name]) <= LONGEST_SECRET:
-                    errors.append(f"postgresql.{name}_file: {path} holds no password; put one into its only line")
-    if errors:
-        raise OptionErrors(errors)
-    return [given[name] for name in SECRETS if given.get(name)]
+    path = given.get("password_file")
+    if path:
+        try:
+            with open(path, encoding="utf-8") as file:
+                given["password"] = file.read(LONGEST_SECRET + 1).strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise OptionErrors([f"postgresql.password_file: {path} cannot be read: {why}"]) from error
+        if not 0 < len(given["password"]) <= LONGEST_SECRET:
+            raise OptionErrors([f"postgresql.password_file: {path} holds no password; put one into its only line"])
+    return [given["password"]] if given.get("password") else []
 
 
 def collect(
@@ -165,12 +156,11 @@ def _database_plan(options: Options) -> Plan:
     given = options["postgresql"]
     names = ("host", "port", "database", "user", "password", "sslmode", "ca_file")
     server = Server(**{name: given[name] for name in names})
-    owner = replace(server, user=given["owner"], password=given["owner_password"]) if given["owner"] else server
     read = functools.partial(probes.server, server, options["tables"])
     plan: Plan = [_probe(server.where, ("database_connections", "database", "table"), read)]
     queries = {name: query["value"] for name, query in options["queries"].items() if query["state"] != UNSUPPORTED}
     if queries:
-        plan.append(_probe(server.where, tuple(queries), functools.partial(probes.counts, owner, queries)))
+        plan.append(_probe(server.where, tuple(queries), functools.partial(probes.counts, server, queries)))
     for name, query in options["queries"].items():
         if query["state"] == UNSUPPORTED:
             reason = f"profile {options['profile']} cannot tell: {query['reason']}"

@@ -42,10 +42,8 @@ def read(lab: t.Any, **changes: t.Any) -> dict[str, t.Any]:
     server = {
         "port": ports["postgresql"],
         "database": "synapse",
-        "user": "monitor",
-        "password_file": lab.secret("monitor_password"),
-        "owner": "synapse",
-        "owner_password_file": lab.secret("synapse_db_password"),
+        "user": "postgres",
+        "password_file": lab.secret("postgres_password"),
     }
     given = {
         "target": "lab",
