@@ -95,13 +95,18 @@ class Outlook:
 
     @property
     def now(self) -> float:
-        """Return the value of the last day, or where there is no growth the one that was just read."""
-        return self.days[-1].value if self.grown else self.row.value
+        """Return the level that it has now, or where there is no growth what was just read."""
+        return self.grown.now if self.grown else self.row.value
 
     @property
     def beyond(self) -> bool:
         """Say whether it is over its threshold already, and not for a moment only."""
         return self.grown is not None and self.threshold is not None and self.now >= self.threshold
+
+    @property
+    def breaks(self) -> bool:
+        """Say whether something breaks at the threshold. At a scaling trigger nothing does, so that is not critical."""
+        return not self.row.kind.trigger
 
     @property
     def urgency(self) -> float:
@@ -135,7 +140,7 @@ def look(row: Row, bag: Bag, policy: Policy) -> Outlook:
     threshold = row.limit * share / 100 if row.limit else None
     days = bag.of(row)
     try:
-        grown = growth.fit(days, policy.window, policy.level)
+        grown = growth.fit(days, policy.window, policy.level, row.kind.settle)
     except NotEnough as reason:
         return Outlook(row, days, threshold, share, reason=str(reason))
     reached = None if threshold is None else grown.reach(threshold, policy.horizon)
@@ -166,14 +171,13 @@ def check(outlook: Outlook, policy: Policy) -> CheckResult | None:
 
 def _verdict(outlook: Outlook, policy: Policy) -> tuple[str, float | None]:
     if outlook.beyond:
-        return CRITICAL if outlook.share == 100 else WARNING, 0.0
+        return CRITICAL if outlook.breaks else WARNING, 0.0
     if outlook.reached is None:
         return SKIPPED, None
     days = outlook.reached.days
     if days is None:
         return OK, None
-    # Where a scaling trigger is reached nothing breaks, so that is never critical.
-    worst = CRITICAL if outlook.share == 100 else WARNING
+    worst = CRITICAL if outlook.breaks else WARNING
     status = worst if days <= policy.critical_days else WARNING if days <= policy.warning_days else OK
     return status, float(days * DAY_SECONDS)
 
@@ -277,18 +281,24 @@ def round_up(amount: float, unit: str) -> float:
 def answer(outlooks: t.Sequence[Outlook], policy: Policy) -> str:
     """Return the one sentence that matters most of several resources."""
     limited = [one for one in outlooks if one.threshold is not None]
-    first = min(limited, key=lambda one: (one.urgency, -_used(one)), default=None)
+    first = min(limited, key=lambda one: _order(one, policy), default=None)
     if first is None:
         return ""
     if first.urgency < math.inf:
         return sentence(first, policy)
     waiting = [one for one in limited if one.grown is None]
-    fullest = max(limited, key=_used)
+    fullest = max([one for one in limited if one.breaks] or limited, key=_used)
     now = f"{fullest.title} is fullest, at {_used(fullest):.0f} % of its limit now"
     if len(waiting) == len(limited):
         return f"{first.reason[:1].upper()}{first.reason[1:]}; {now}"
     some = f"; of {len(waiting)} of {len(limited)} there is not enough data" if waiting else ""
     return f"Nothing is full within {policy.horizon} days{some}; {now}"
+
+
+def _order(outlook: Outlook, policy: Policy) -> tuple[int, bool, float, float]:
+    """Return a sort key: the worst verdict first, what breaks before what is only scaled, then by its day."""
+    status = _verdict(outlook, policy)[0]
+    return (CRITICAL, WARNING, OK, SKIPPED).index(status), not outlook.breaks, outlook.urgency, -_used(outlook)
 
 
 def _used(outlook: Outlook) -> float:

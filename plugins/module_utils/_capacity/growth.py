@@ -100,8 +100,11 @@ def daily(readings: Readings) -> list[Day]:
     return [Day(date, statistics.median(values)) for date, values in sorted(days.items())]
 
 
-def fit(days: list[Day], window: int, level: float) -> Growth:
-    """Fit the days of the window that ends with the last one; raise NotEnough with what is missing."""
+def fit(days: list[Day], window: int, level: float, settle: int = 1) -> Growth:
+    """Fit the days of the window that ends with the last one; raise NotEnough with what is missing.
+
+    A jump that is younger than ``settle`` days may be a busy day and is left out.
+    """
     if not days:
         raise NotEnough(f"not enough data: there is no reading yet, and the window is {window} days")
     last = days[-1].date
@@ -115,17 +118,21 @@ def fit(days: list[Day], window: int, level: float) -> Growth:
     needed = max(FEWEST_DAYS, math.ceil(window * COVERED))
     if len(inside) < needed:
         raise NotEnough(f"not enough data: {len(inside)} of the last {window} days have a reading, it takes {needed}")
-    return Growth(inside, level)
+    return Growth(inside, level, settle)
 
 
 class Growth:
     """A fitted history."""
 
-    def __init__(self, days: list[Day], level: float) -> None:
+    def __init__(self, days: list[Day], level: float, settle: int = 1) -> None:
         self.last = days[-1].date
         self.level = level
-        self.steps = find_steps(days)
-        self.outliers = _outliers(days, self.steps)
+        self.now = statistics.median(day.value for day in days[-settle:])
+        steps = find_steps(days)
+        self.steps = [step for step in steps if (self.last - step.date).days + 1 >= settle]
+        fresh = min((step.date for step in steps if step not in self.steps), default=None)
+        young = [day for day in days if fresh and day.date >= fresh]
+        self.outliers = [*_outliers([day for day in days if day not in young], self.steps), *young]
         self.days = [day for day in days if day not in self.outliers]
         self._places = [(day.date - self.last).days for day in self.days]
         self._season = _seasonal(self.days)
@@ -150,7 +157,9 @@ class Growth:
     def expect(self, ahead: int) -> Expected:
         """Return what is expected so many days after the last one."""
         row = self._row(ahead)
-        expected = self._moments([(*share.predict(row, ahead), share.weight) for share in self._fits])
+        expected = self._moments(
+            [(*share.predict(row, ahead - self._places[-1]), share.weight) for share in self._fits]
+        )
         return Expected(*(max(0.0, value) for value in expected))
 
     def reach(self, threshold: float, horizon: int) -> Reached:
@@ -280,7 +289,7 @@ class _Fit:
         return self.variance * self.inverse[1][1]
 
     def predict(self, row: Vector, ahead: int) -> tuple[float, float]:
-        """Return mean and variance of a day to come."""
+        """Return mean and variance of the day so many after the last one that was fitted."""
         kept = self.share**ahead
         mean = _dot(row, self.beta) + kept * self.last_error
         rest = [a - kept * b for a, b in zip(row, self.last_row)]

@@ -24,6 +24,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import rfc333
 
 BYTES, COUNT = "B", "count"
 LONGEST = 512
+GAUGE = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Kind:
     breaks there, and the guide's trigger where more machines are wanted.
     ``wide`` marks what belongs to the deployment whichever host read it, so
     that a failover does not start its history anew. ``drawn`` marks what gets
-    a picture.
+    a picture. ``settle`` is for how many days a new level must have lasted to
+    count: one where what came stays, such as on a disk, and some where a busy
+    day goes by. ``trigger`` marks a limit at which the guide adds machines and
+    nothing breaks.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Kind:
     drawn: bool = True
     remedy: str = ""
     plural: bool = False
+    settle: int = 1
+    trigger: bool = False
 
     @property
     def check(self) -> str:
@@ -64,7 +70,17 @@ class Kind:
 _ALL = (
     Kind("disk", "disk", BYTES, "used bytes of a file system, of those that services may fill", True, 80, 90),
     Kind("inodes", "inodes", COUNT, "used inodes of a file system, where it has a number", True, 80, 90, plural=True),
-    Kind("memory", "memory", BYTES, "memory that is not available; the guide scales above 80 %", True, 80, 95, 80),
+    Kind(
+        "memory",
+        "memory",
+        BYTES,
+        "memory that is not available; the guide scales above 80 %",
+        True,
+        80,
+        95,
+        80,
+        settle=GAUGE,
+    ),
     Kind(
         "load",
         "load",
@@ -75,6 +91,8 @@ _ALL = (
         warning=70,
         full=70,
         remedy="cores",
+        settle=GAUGE,
+        trigger=True,
     ),
     Kind(
         "database_connections",
@@ -85,6 +103,7 @@ _ALL = (
         80,
         90,
         plural=True,
+        settle=GAUGE,
     ),
     Kind(
         "service_connections",
@@ -94,6 +113,8 @@ _ALL = (
         True,
         warning=100,
         plural=True,
+        settle=GAUGE,
+        trigger=True,
     ),
     Kind("users", "users", COUNT, "accounts that are not deactivated", wide=True, plural=True),
     Kind("rooms", "rooms", COUNT, "rooms that the server knows", wide=True, plural=True),
@@ -105,7 +126,7 @@ _ALL = (
         wide=True,
         plural=True,
     ),
-    Kind("daily_active", "daily active users", COUNT, "those seen in the last 24 hours", wide=True, plural=True),
+    Kind("daily_active", "daily active users", COUNT, "those seen in 24 hours", wide=True, plural=True, settle=GAUGE),
     Kind("media_local", "media of own users", BYTES, "by the homeserver's tables, with thumbnails", wide=True),
     Kind("media_remote", "media of other servers", BYTES, "by the homeserver's tables, with thumbnails", wide=True),
     Kind("database", "database", BYTES, "size of the homeserver's database by PostgreSQL", wide=True),

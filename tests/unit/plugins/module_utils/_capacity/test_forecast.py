@@ -84,7 +84,7 @@ def test_a_scaling_trigger_is_at_most_a_warning() -> None:
 def test_beyond_its_limit_now_is_said_and_what_to_add() -> None:
     found = forecast.check(outlook("service_connections:main", 100_000, 1000, 150_000), POLICY)
     assert found is not None
-    assert (found.status, found.value) == ("critical", 0)
+    assert (found.status, found.value) == ("warning", 0)
     assert found.message.startswith("client connections of main on db1 are at 10")
     assert "; make room for 1" in found.message
     assert found.message.endswith("more client connections now")
@@ -159,13 +159,33 @@ def test_the_answer_is_what_is_full_first() -> None:
     assert forecast.answer([late, never, soon, new], POLICY) == said(soon)
     assert forecast.answer([never, new], POLICY) == (
         "Nothing is full within 365 days; of 1 of 2 there is not enough data; "
-        "memory on db1 is fullest, at 12 % of its limit now"
+        "disk of /srv on db1 is fullest, at 3 % of its limit now"
     )
     assert forecast.answer([outlook("events", 1, 1, None)], POLICY) == ""
     table = forecast.ranking([late, never, soon, new])
     assert table is not None
     assert [line[0] for line in table["rows"]] == ["disk of /var on db1", "disk of / on db2", "memory on db1"]
     assert all(len(line) == len(table["columns"]) for line in table["rows"])
+
+
+def test_a_busy_day_is_no_new_level_of_what_goes_by_and_one_of_a_disk() -> None:
+    for resource, status, left_out in (("load", "ok", 1), ("disk:/var", "critical", 0)):
+        rows = history(resource, 10, 0.01, 100)
+        rows[-1] = dataclasses.replace(rows[-1], value=96)
+        one = forecast.look(rows[-1], Bag(rows), Policy(thresholds={resource.partition(":")[0]: {"full": 95}}))
+        found = t.cast("t.Any", forecast.check(one, POLICY))
+        assert len(forecast.data(one)["left_out"]) == left_out
+        assert one.beyond is (resource != "load")
+        assert (found.status == "ok") is (status == "ok"), found.message
+    busy = history("load", 10, 0.01, 100)
+    busy[-3:] = [dataclasses.replace(row, value=96) for row in busy[-3:]]
+    assert forecast.look(busy[-1], Bag(busy), POLICY).beyond
+
+
+def test_what_breaks_is_told_of_before_what_is_only_scaled() -> None:
+    scaled = outlook("memory", 12 * GIB, 0.0, 13 * GIB)
+    disk = outlook("disk:/var", 40 * GIB, GIB, 140 * GIB)
+    assert scaled.beyond and forecast.answer([scaled, disk], POLICY) == said(disk)
 
 
 def test_the_picture_has_the_measured_year_the_forecast_and_its_band() -> None:
