@@ -281,21 +281,27 @@ def round_up(amount: float, unit: str) -> float:
 def answer(outlooks: t.Sequence[Outlook], policy: Policy) -> str:
     """Return the one sentence that matters most of several resources."""
     limited = [one for one in outlooks if one.threshold is not None]
-    first = min(limited, key=lambda one: _order(one, policy), default=None)
+    first = min(limited, key=lambda one: order_of(one, policy), default=None)
     if first is None:
         return ""
     if first.urgency < math.inf:
         return sentence(first, policy)
     waiting = [one for one in limited if one.grown is None]
     fullest = max([one for one in limited if one.breaks] or limited, key=_used)
-    now = f"{fullest.title} is fullest, at {_used(fullest):.0f} % of its limit now"
+    verb = "are" if fullest.row.kind.plural else "is"
+    now = f"{fullest.title} {verb} fullest, at {_used(fullest):.0f} % of its limit now"
     if len(waiting) == len(limited):
         return f"{first.reason[:1].upper()}{first.reason[1:]}; {now}"
     some = f"; of {len(waiting)} of {len(limited)} there is not enough data" if waiting else ""
     return f"Nothing is full within {policy.horizon} days{some}; {now}"
 
 
-def _order(outlook: Outlook, policy: Policy) -> tuple[int, bool, float, float]:
+def pressing(outlooks: t.Sequence[Outlook], policy: Policy) -> bool:
+    """Say whether one of them is full so soon that somebody should know."""
+    return any(_verdict(one, policy)[0] in (WARNING, CRITICAL) for one in outlooks if one.threshold is not None)
+
+
+def order_of(outlook: Outlook, policy: Policy) -> tuple[int, bool, float, float]:
     """Return a sort key: the worst verdict first, what breaks before what is only scaled, then by its day."""
     status = _verdict(outlook, policy)[0]
     return (CRITICAL, WARNING, OK, SKIPPED).index(status), not outlook.breaks, outlook.urgency, -_used(outlook)
@@ -343,9 +349,15 @@ def ranking(outlooks: t.Sequence[Outlook]) -> dict[str, t.Any] | None:
 def _ranked(one: Outlook) -> list[t.Any]:
     rate, unit = t.cast(Growth, one.grown).per_day.mean, one.row.unit
     threshold = "" if one.threshold is None else text_of(one.threshold, unit)
-    sign = "-" if rate < 0 else "+"
+    sign = "" if abs(rate) < 5e-4 else "-" if rate < 0 else "+"
     reached = [None, None, None] if one.reached is None else list(one.reached)
-    return [one.title, text_of(one.row.value, unit), threshold, sign + text_of(abs(rate), unit), *reached]
+    return [
+        one.title,
+        text_of(one.row.value, unit),
+        threshold,
+        sign + text_of(abs(rate) if sign else 0, unit),
+        *reached,
+    ]
 
 
 def plot(outlook: Outlook, policy: Policy) -> dict[str, t.Any] | None:

@@ -343,7 +343,8 @@ def _fit(share: float, rows: list[Vector], places: list[int], values: Vector) ->
 
 
 def _dot(a: t.Sequence[float], b: t.Sequence[float]) -> float:
-    return sum(map(operator.mul, a, b))
+    total: float = sum(map(operator.mul, a, b))
+    return total
 
 
 def _invert(matrix: list[Vector]) -> tuple[list[Vector], float]:

@@ -80,6 +80,7 @@ _ALL = (
         95,
         80,
         settle=GAUGE,
+        trigger=True,
     ),
     Kind(
         "load",

@@ -183,7 +183,8 @@ def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
         started=started,
         finished=started + datetime.timedelta(seconds=deadline.elapsed()),
         checks=(own,),
-        facts=_facts(everything, answer),
+        # Of a host that something presses on, its own report says so.
+        facts=_facts(everything, "" if forecast.pressing(everything, policy) else answer),
         unknown_as=options["unknown_as"],
     ).as_dict("full")
     # What was said of writing stands in the same document as what is said of reading.
@@ -236,13 +237,19 @@ def _with_outlook(document: Document, outlooks: list[Outlook], policy: Policy, o
     if why:
         return joined
     facts = dict(joined["facts"])
-    drawn = [forecast.plot(one, policy) for one in sorted(outlooks, key=lambda one: (one.urgency, one.title))]
+    drawn = [forecast.plot(one, policy) for one in sorted(outlooks, key=lambda one: _order(one, policy))]
     facts["plots"] = [plot for plot in drawn if plot]
     facts["outlook"] = [forecast.data(one) for one in outlooks]
     ranking = forecast.ranking(outlooks)
     facts["rankings"] = [*([ranking] if ranking else []), *facts.get("rankings", [])]
-    answer = forecast.answer(outlooks, policy)
-    return {**joined, "facts": {**facts, "answer": answer} if answer else facts}
+    if forecast.pressing(outlooks, policy):
+        facts["answer"] = forecast.answer(outlooks, policy)
+    return {**joined, "facts": facts}
+
+
+def _order(outlook: Outlook, policy: Policy) -> tuple[bool, tuple[t.Any, ...]]:
+    """Return a sort key of pictures: those with a limit first, what presses most on top."""
+    return outlook.threshold is None, forecast.order_of(outlook, policy)
 
 
 def _joined(document: Document, checks: list[dict[str, t.Any]], options: Options) -> Document:
