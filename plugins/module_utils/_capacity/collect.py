@@ -156,11 +156,9 @@ def _database_plan(options: Options) -> Plan:
     given = options["postgresql"]
     names = ("host", "port", "database", "user", "password", "sslmode", "ca_file")
     server = Server(**{name: given[name] for name in names})
-    read = functools.partial(probes.server, server, options["tables"])
-    plan: Plan = [_probe(server.where, ("database_connections", "database", "table"), read)]
     queries = {name: query["value"] for name, query in options["queries"].items() if query["state"] != UNSUPPORTED}
-    if queries:
-        plan.append(_probe(server.where, tuple(queries), functools.partial(probes.counts, server, queries)))
+    read = functools.partial(probes.server, server, options["tables"], queries)
+    plan: Plan = [_probe(server.where, ("database_connections", "database", *queries, "table"), read)]
     for name, query in options["queries"].items():
         if query["state"] == UNSUPPORTED:
             reason = f"profile {options['profile']} cannot tell: {query['reason']}"

@@ -127,15 +127,20 @@ IDENTITY = "SELECT pg_is_in_recovery() AS standby, pg_has_role('pg_read_all_stat
 STANDBY = Skipped("read on the primary, and this server is a standby")
 
 
-def server(where: Server, tables: int, deadline: Deadline) -> Facts:
-    """Ask PostgreSQL for its connections, and a primary for the sizes of the homeserver's database."""
+def server(where: Server, tables: int, queries: t.Mapping[str, str], deadline: Deadline) -> Facts:
+    """Ask PostgreSQL for its connections, and a primary for sizes and what the homeserver's tables say.
+
+    All in one session, which so is not counted itself. One question that
+    fails leaves its failure in its place; tables come last, for that one may
+    have to wait for a lock.
+    """
     with _postgresql.connect(where, deadline) as session:
         identity = session.row(IDENTITY)
         found: Found = {"database_connections": _used_connections(session, identity["sees"], where)}
         if identity["standby"]:
-            found["database"] = found["table"] = STANDBY
-            return {"found": found}
+            return {"found": {**found, **dict.fromkeys(("database", "table", *queries), STANDBY)}}
         found["database"] = _value(session, DATABASE)
+        found.update({resource: _value(session, sql) for resource, sql in queries.items()})
         found.update(_tables(session, tables))
         return {"found": found}
 
@@ -175,11 +180,3 @@ def _tables(session: Session, most: int) -> Found:
 
 def _table_name(row: t.Mapping[str, t.Any]) -> str:
     return str(row["name"]) if row["schema"] == "public" else f"{row['schema']}.{row['name']}"
-
-
-def counts(where: Server, queries: t.Mapping[str, str], deadline: Deadline) -> Facts:
-    """Ask the homeserver's own tables. One query that fails leaves its failure in its place."""
-    with _postgresql.connect(where, deadline) as session:
-        if session.row(IDENTITY)["standby"]:
-            return {"found": dict.fromkeys(queries, STANDBY)}
-        return {"found": {resource: _value(session, sql) for resource, sql in queries.items()}}
