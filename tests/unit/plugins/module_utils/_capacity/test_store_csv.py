@@ -97,6 +97,15 @@ def test_a_line_that_was_cut_off_never_passes_for_a_good_one(path: pathlib.Path,
     assert (content.rows, content.bad_count) == ([row(), row(48)], 1)
 
 
+def test_a_line_without_its_end_counts_once_it_has_one(path: pathlib.Path) -> None:
+    add(path, row(), row(24))
+    path.write_bytes(path.read_bytes()[:-1])
+    content = store(path).read()
+    assert (content.rows, content.torn, content.bad) == ([row()], True, [(3, "it has no end")])
+    add(path, row(48))
+    assert store(path).read().rows == [row(), row(24), row(48)]
+
+
 def test_a_write_that_fails_midway_leaves_the_file_as_it_was(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
