@@ -20,6 +20,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
     Kind,
     Row,
     limit_errors,
+    limit_of,
     share_of,
     text_of,
     threshold_errors,
@@ -205,7 +206,7 @@ def _judged(kind: Kind, name: str, one: probes.Reading | probes.Skipped | ProbeF
     if not one.limit:
         return Verdict(UNKNOWN, f"not measured: {what} has no limit to compare with", target=part, error_kind=INTERNAL)
     share = 100 * one.value / one.limit
-    message = f"{what}: {value} of {text_of(one.limit, kind.unit)}, {text_of(share, '%')} now"
+    message = f"{what}: {value} of {limit_of(one.limit, kind)}, {text_of(share, '%')} now"
     return grade(share, limits, message, target=part)
 
 

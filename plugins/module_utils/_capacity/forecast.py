@@ -26,6 +26,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
     Key,
     Kind,
     Row,
+    limit_of,
     plain,
     share_of,
     text_of,
@@ -258,7 +259,7 @@ def _full(outlook: Outlook) -> str:
 def _share(outlook: Outlook) -> str:
     row, limit = outlook.row, outlook.row.limit or 1
     share = 100 * outlook.now / limit if outlook.beyond else outlook.share
-    return f"{math.floor(share * 10) / 10:g} % of its limit of {text_of(limit, row.unit)}"
+    return f"{math.floor(share * 10) / 10:g} % of its limit of {limit_of(limit, row.kind)}"
 
 
 def date_text(day: datetime.date) -> str:

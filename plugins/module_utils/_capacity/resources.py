@@ -207,6 +207,11 @@ def text_of(value: float, unit: str) -> str:
     return human(value, unit).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def limit_of(limit: float, kind: Kind) -> str:
+    """Return a limit as a line of text shows it, such as 2 cores."""
+    return " ".join([text_of(limit, kind.unit), *([kind.remedy] if kind.remedy else [])])
+
+
 def stamp(moment: datetime.datetime) -> str:
     """Return a time in whole seconds, as rows carry it."""
     return rfc3339(moment)[:19] + "Z"

@@ -99,7 +99,8 @@ def test_memory_load_and_connections_are_read(root: str) -> None:
     }
     assert {row.unit for row in outcome.rows} == {"B", "count"}
     assert {row.time for row in outcome.rows} == {NOW.replace(microsecond=0)}
-    assert verdicts(outcome)[("capacity_load", "hs1")] == "warning"
+    (load,) = [check for check in outcome.report.checks if check.name == "capacity_load"]
+    assert (load.status, load.message) == ("warning", "load: 1.5 of 2 cores, 75 % now")
     assert verdicts(outcome)[("capacity_service_connections", "main")] == "ok"
 
 
