@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Private to this collection: it may change in any release.
-"""Read-only questions to PostgreSQL, each of which ends with one deadline.
+"""Questions to PostgreSQL, read-only but for who says otherwise, each of which ends with one deadline.
 
 psycopg2 runs in its asynchronous mode: libpq's ``connect_timeout`` counts
 per address and stops counting once the server has said a word, and nothing
@@ -109,14 +109,18 @@ class Session:
 
     def rows(self, sql: str) -> list[Row]:
         """Return what one query yields."""
+        cursor = self._ask(sql)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, values)) for values in cursor.fetchall()]
+
+    def _ask(self, sql: str, values: t.Sequence[t.Any] | None = None) -> t.Any:
         if self._broken:
             raise self._broken
         try:
             cursor = self._connection.cursor()
-            cursor.execute(sql)
+            cursor.execute(sql, values)
             _wait(self._connection, self._deadline, f"{self._server}: a query")
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, values)) for values in cursor.fetchall()]
+            return cursor
         except ProbeFailure as failure:
             self._broken = failure
             raise
@@ -125,6 +129,10 @@ class Session:
             if self._connection.closed:
                 self._broken = refusal
             raise refusal from error
+
+    def execute(self, sql: str, values: t.Sequence[t.Any] | None = None) -> None:
+        """Run statements whose answer does not matter, in one transaction; values are put in by psycopg2."""
+        self._ask(sql, values)
 
     def row(self, sql: str) -> Row:
         """Return the first row of a query that always yields one."""
@@ -141,8 +149,8 @@ class Session:
         self.close()
 
 
-def connect(server: Server, deadline: Deadline) -> Session:
-    """Open a read-only session before the deadline, or say why not."""
+def connect(server: Server, deadline: Deadline, writes: bool = False) -> Session:
+    """Open a session before the deadline, read-only unless it is to write, or say why not."""
     if psycopg2 is None:
         _reach(server, deadline)
         raise ProbeFailure(
@@ -154,7 +162,7 @@ def connect(server: Server, deadline: Deadline) -> Session:
     deadline.require(doing)
     connection = None
     try:
-        connection = psycopg2.connect(async_=1, **_keywords(server, addresses, deadline))
+        connection = psycopg2.connect(async_=1, **_keywords(server, addresses, deadline, writes))
         _be_verbose(connection)
         _wait(connection, deadline, doing)
     except psycopg2.Error as error:
@@ -166,7 +174,7 @@ def connect(server: Server, deadline: Deadline) -> Session:
     return Session(connection, server, deadline)
 
 
-def _keywords(server: Server, addresses: list[str], deadline: Deadline) -> dict[str, t.Any]:
+def _keywords(server: Server, addresses: list[str], deadline: Deadline, writes: bool) -> dict[str, t.Any]:
     statement_ms = max(1, int(deadline.remaining() * STATEMENT_SHARE * 1000))
     keywords = {
         "host": ",".join([server.host] * max(1, len(addresses))),
@@ -180,7 +188,7 @@ def _keywords(server: Server, addresses: list[str], deadline: Deadline) -> dict[
         # Looking for a Kerberos ticket may wait on the network, and takes no deadline.
         "gssencmode": "disable",
         "application_name": APPLICATION_NAME,
-        "options": f"-c default_transaction_read_only=on -c statement_timeout={statement_ms}",
+        "options": f"-c default_transaction_read_only={'off' if writes else 'on'} -c statement_timeout={statement_ms}",
     }
     return {key: value for key, value in keywords.items() if value is not None}
 
