@@ -19,8 +19,8 @@ description:
   - The file is replaced after the report was made, and not in check mode. A file that is not understood is kept.
   - A log of any size is read in bounded memory. Where O(deadline) comes first, the counts are V(unknown), and the next
     call goes on.
-  - Addresses and users stand in the report under pseudonyms, unless O(show) names them. They are the same in each report
-    of one host, by a key that only its root can read.
+  - Addresses and users stand in the report under pseudonyms, unless O(show) names them. They are the same in each
+    report of one host, by a key that only its root can read.
   - V(critical) means that a bad fact was observed. V(unknown) means that it could not be observed. A log that could not
     be read is V(unknown), and so are the counts that it would have given, unless what was seen is bad enough.
 notes:
@@ -168,8 +168,8 @@ options:
     default: 24
   window_minutes:
     description:
-      - Within how many minutes the events of one address or user count together. The largest number within any such time
-        is judged, also across calls.
+      - Within how many minutes the events of one address or user count together. The largest number within any such
+        time is judged, also across calls.
     type: int
     default: 60
   state_dir:

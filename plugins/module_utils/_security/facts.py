@@ -13,9 +13,15 @@ from collections import Counter
 
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits
 from ansible_collections.matrixon.ops.plugins.module_utils._security.judge import Seen, Source
-from ansible_collections.matrixon.ops.plugins.module_utils._security.model import KINDS, LOGINS, SERVER, source_of
+from ansible_collections.matrixon.ops.plugins.module_utils._security.model import (
+    KINDS,
+    LOGINS,
+    MODERATION,
+    SERVER,
+    source_of,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._security.pseudonym import Names
-from ansible_collections.matrixon.ops.plugins.module_utils._security.tally import HOUR, OTHERS, ranking
+from ansible_collections.matrixon.ops.plugins.module_utils._security.tally import HOUR, OTHERS, Row, ranking
 
 # What is drawn: a line for each of these, if there was one such event.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -28,6 +34,9 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("bans and kicks", ("ban", "kick")),
     ("other", ("registration_refused", "account_locked", "banned_user")),
 )
+
+# A row names no more kinds than these.
+MOST_KINDS = 3
 
 
 def stamp(seconds: float) -> str:
@@ -51,15 +60,20 @@ def plots(hours: t.Mapping[tuple[int, str], int], begun: float, now: float, name
 def rankings(seen: Seen, connections: Counter[str] | None, top: int) -> list[dict[str, t.Any]]:
     """Return who stands out: addresses, IPv6 networks, users, limits, connections."""
     tally, names = seen.tally, seen.names
-    networks = Counter({row: count for row, count in tally.addresses.items() if "/" in source_of(row[2])})
+    addresses, users = _suspects(tally.addresses), _suspects(tally.users)
+    networks = Counter({row: count for row, count in addresses.items() if "/" in source_of(row[2])})
     tables = [
-        _table("addresses", "Events by address", "address", ranking(tally.addresses), names.address, top),
+        _table("addresses", "Events by address", "address", ranking(addresses), names.address, top),
         _table("networks", "Events by IPv6 network", "network", ranking(networks, source_of), names.address, top),
-        _table("users", "Events by user", "user", ranking(tally.users), names.user, top),
+        _table("users", "Events by user", "user", ranking(users), names.user, top),
         _limits(tally.details, top),
         _connections(connections or Counter(), names, top),
     ]
     return [table for table in tables if table["rows"]]
+
+
+def _suspects(rows: Counter[Row]) -> Counter[Row]:
+    return Counter({row: count for row, count in rows.items() if row[1] not in MODERATION})
 
 
 def _table(
@@ -72,10 +86,10 @@ def _table(
 ) -> dict[str, t.Any]:
     rows = []
     for who, count, kinds in found[:top]:
-        words = ", ".join(
-            f"{KINDS[kind].title} {digits(n)}" for kind, n in sorted(kinds.items(), key=lambda one: -one[1])
-        )
-        rows.append([named(who), float(count), words])
+        ordered = sorted(kinds.items(), key=lambda one: (-one[1], one[0]))
+        words = ", ".join(f"{KINDS[kind].title} {digits(n)}" for kind, n in ordered[:MOST_KINDS])
+        rest = ", and others" if len(ordered) > MOST_KINDS else ""
+        rows.append([named(who), float(count), words + rest])
     columns = [{"title": column, "unit": "text"}, {"title": "events", "unit": ""}, {"title": "of them", "unit": "text"}]
     return {"name": name, "title": title, "columns": columns, "rows": rows, "bar": 1}
 
@@ -114,7 +128,7 @@ def answer(seen: Seen, begun: float) -> str:
     if not failed:
         return f"Nobody failed to log in to {where} since {since}.{caveat}"
     words = f"{digits(failed)} failed logins to {where} since {since}"
-    most = ranking(Counter({row: n for row, n in seen.tally.addresses.items() if row[2] != OTHERS}), source_of)
+    most = [one for one in ranking(_suspects(seen.tally.addresses), source_of) if one[0] != OTHERS]
     if most:
         words += f"; {seen.names.address(most[0][0])} stands out with {digits(most[0][1])} events"
     return f"{words}.{caveat}"

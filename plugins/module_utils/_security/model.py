@@ -45,6 +45,9 @@ KINDS: dict[str, Kind] = {
     )
 }
 
+# What moderators do is told, and makes nobody stand out.
+MODERATION = ("ban", "kick")
+
 # What the largest number is sought of.
 MINUTE, SOURCE, USER, TOTAL = "minute", "source", "user", "total"
 PER = {
