@@ -30,7 +30,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failur
 from ansible_collections.matrixon.ops.plugins.module_utils._security.lines import CHUNK, Lines
 
 HEAD = TAIL = 1024
-PACKED: dict[str, t.Any] = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
+TICK = 0.02
+PACKED: dict[str, t.Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 # What a rotation puts behind a name: a number, or a date.
 NUMBERED = re.compile(r"[.-](\d{1,4})(?:\.gz|\.bz2|\.xz)?")
 DATED = re.compile(r"[.-](\d{4}-?\d\d-?\d\d[\d_.-]*?)(?:\.gz|\.bz2|\.xz)?")
@@ -121,7 +122,7 @@ class Piece:
     def holds(self, place: Place) -> bool:
         """Return whether this is the file in which that place is."""
         if place.offset == 0:
-            return not self.packed and self.inode == place.inode
+            return False
         if not self.packed and self.info.st_size < place.offset:
             return False
         if _digest(self.at(0, place.head_size)) != place.head:
@@ -216,8 +217,13 @@ def _same(one: bytes, other: bytes) -> bool:
 def plan(path: str, pieces: t.Sequence[Piece], trail: t.Sequence[Place], since: float) -> Journey:
     """Return what to read. ``trail`` is where the last run stood: in the file before the last one, and in the last."""
     if not trail:
-        return Journey([Segment(piece, 0) for piece in pieces if piece.path == path or piece.info.st_mtime >= since])
+        return Journey([Segment(piece, 0) for piece in _younger(path, pieces, since)])
     last = trail[-1]
+    if last.offset == 0:
+        # Nothing tells an empty file from another, so what counts is the file before it, or else the time.
+        if len(trail) > 1 and _find(pieces, trail[-2]) is not None:
+            return plan(path, pieces, trail[:-1], since)
+        return Journey([Segment(piece, 0) for piece in _younger(path, pieces, last.seen)])
     begun = _find(pieces, last)
     segments: list[Segment] = []
     for place in trail[:-1]:
@@ -229,10 +235,14 @@ def plan(path: str, pieces: t.Sequence[Piece], trail: t.Sequence[Place], since: 
         index = pieces.index(begun)
         later = [piece for piece in pieces[index + 1 :] if all(piece is not one.piece for one in segments)]
         return Journey([*segments, Segment(begun, last.offset), *(Segment(piece, 0) for piece in later)])
-    newer = [piece for piece in pieces if piece.path == path or piece.info.st_mtime >= last.seen]
+    newer = _younger(path, pieces, last.seen)
     segments += [Segment(piece, 0) for piece in newer if all(piece is not one.piece for one in segments)]
-    lost = f"what was written after byte {last.offset} of the file that was read last is gone" if last.offset else ""
-    return Journey(segments, lost)
+    return Journey(segments, f"what was written after byte {last.offset} of the file that was read last is gone")
+
+
+def _younger(path: str, pieces: t.Sequence[Piece], seen: float) -> list[Piece]:
+    """Return the log itself and the rotated files that were written to since. The kernel's times are a little late."""
+    return [piece for piece in pieces if piece.path == path or piece.info.st_mtime >= seen - TICK]
 
 
 def _find(pieces: t.Sequence[Piece], place: Place) -> Piece | None:
@@ -276,7 +286,7 @@ def read_log(
     with contextlib.ExitStack() as stack:
         try:
             pieces = pieces_of(path, stack)
-            if not pieces:
+            if not pieces and not rotated(path, glob.glob(glob.escape(path) + "*")):
                 raise ProbeFailure(MISSING_TOOL, f"{path} does not exist, and nothing that was rotated from it")
             journey = plan(path, pieces, trail, since)
             done.lost = journey.lost
