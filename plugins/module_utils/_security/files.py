@@ -291,6 +291,10 @@ def read_log(
             journey = plan(path, pieces, trail, since)
             done.lost = journey.lost
             for segment in journey.segments:
+                # Each run reads something, so that each gets on.
+                if done.size and deadline.remaining() <= 0:
+                    done.left = 1
+                    break
                 whole = segment.piece.path != path
                 _read_segment(segment, whole, take, deadline, done, now, chunk)
                 if done.left or done.failure:
@@ -316,8 +320,9 @@ def _read_segment(
         for block in lines:
             take(block)
             if deadline.remaining() <= 0:
-                done.left = 1 if piece.packed else max(1, piece.info.st_size - segment.offset - lines.consumed)
-                break
+                done.left = 1 if piece.packed else max(0, piece.info.st_size - segment.offset - lines.consumed)
+                if done.left:
+                    break
     except ProbeFailure as failure:
         # A packed file that is damaged stays so: what follows it is read all the same.
         done.lost = failure.message

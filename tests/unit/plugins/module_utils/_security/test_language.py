@@ -33,6 +33,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[5]
 FIXTURES = sorted((ROOT / "tests/unit/fixtures/security").glob("*.log"))
 PROFILE = yaml.safe_load((ROOT / "roles/matrixon/files/profiles/synapse.yml").read_text())["security"]
 LANGUAGE = compile_language(PROFILE)
+SERVLETS = "synapse.http.server"
 
 # Counted with grep in what the server wrote; the lines are the requests that were made to provoke them.
 COUNTS = {
@@ -138,10 +139,25 @@ def test_an_event_tells_user_and_time() -> None:
         line("I say: Failed password login for user @bob:lab.test"),
         line("Failed password login for user @bob:lab.test").replace("2026-11-27", "2026-13-99"),
         line("Attempted to login as @bob:lab.test"),
-        line("<R uri='/_synapse/replication/x' site='1'> SynapseError: 429 - Too Many Requests (rc_x)", "synapse.http.server"),
-        line("<R uri='/_matrix/client/v3/sync' site='1'> SynapseError: 401 - Missing access token", "synapse.http.server"),
+        line(
+            "<R uri='/_synapse/replication/x' site='1'> SynapseError: 429 - Too Many Requests (rc_x)",
+            "synapse.http.server",
+        ),
+        line(
+            "<R uri='/_matrix/client/v3/sync' site='1'> SynapseError: 401 - Missing access token", "synapse.http.server"
+        ),
     ],
-    ids=["bare", "other logger", "user agent", "not at the start", "not at once", "no time", "cut", "internal", "no admin"],
+    ids=[
+        "bare",
+        "other logger",
+        "user agent",
+        "not at the start",
+        "not at once",
+        "no time",
+        "cut",
+        "internal",
+        "no admin",
+    ],
 )
 def test_what_only_looks_like_an_event_is_none(text: str) -> None:
     assert events(text.encode() + b"\n") == []
@@ -172,7 +188,9 @@ def test_the_journal_gives_the_same_as_files() -> None:
         chunk = b"".join(entry(one.decode()) for one in lines)
         assert Reader(LANGUAGE, seen.append).journal(chunk) == 0
         assert Counter(one.kind for one in seen if isinstance(one, Event)) == COUNTS[path.stem]
-        assert sum(isinstance(one, Access) for one in seen) == sum(isinstance(one, Access) for one in read(path.read_bytes()))
+        assert sum(isinstance(one, Access) for one in seen) == sum(
+            isinstance(one, Access) for one in read(path.read_bytes())
+        )
 
 
 def test_binary_fields_and_fields_that_stand_twice_are_read() -> None:
