@@ -12,6 +12,7 @@ what costs is the number of events and not the size of the log.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 import typing as t
@@ -22,6 +23,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._security.model impor
 LONGEST_NAME = 255
 BINARY = b'"MESSAGE":['
 SAMPLE, SAMPLED = 16384, 8
+LEAST_SHARED = 12
+MOST_LOGGERS = 1000
 
 Sink = t.Callable[[t.Union[Event, Access]], None]
 
@@ -34,6 +37,17 @@ class Rule:
     needle: bytes
     logger: re.Pattern[bytes]
     pattern: re.Pattern[bytes]
+    # What was said of a logger before.
+    known: dict[bytes, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def writes(self, logger: bytes) -> bool:
+        """Return whether this logger writes such lines."""
+        found = self.known.get(logger)
+        if found is None:
+            found = self.logger.fullmatch(logger) is not None
+            if len(self.known) < MOST_LOGGERS:
+                self.known[logger] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,20 @@ class Clock:
             return None
 
 
+def grouped(rules: t.Sequence[Rule]) -> list[tuple[bytes, tuple[Rule, ...]]]:
+    """Return what a log is searched for, and the rules of each: those whose needles begin alike are sought once."""
+    groups: list[tuple[bytes, list[Rule]]] = []
+    for rule in rules:
+        for at, (needle, members) in enumerate(groups):
+            shared = os.path.commonprefix([needle.decode(), rule.needle.decode()]).encode()
+            if len(shared) >= LEAST_SHARED or needle == rule.needle:
+                groups[at] = shared, [*members, rule]
+                break
+        else:
+            groups.append((rule.needle, [rule]))
+    return [(needle, tuple(members)) for needle, members in groups]
+
+
 def found_at(chunk: bytes, needles: t.Sequence[bytes]) -> list[tuple[int, int]]:
     """Return (start of line, number of needle) in the order of the lines, each pair once."""
     found = []
@@ -118,23 +146,30 @@ def found_at(chunk: bytes, needles: t.Sequence[bytes]) -> list[tuple[int, int]]:
 
 @dataclass
 class Reader:
-    """Finds the events of one log and hands them on, in the order of its lines."""
+    """Finds the events of one log and hands them on, in the order of its lines.
+
+    ``awaited`` says of a request whether anybody wants to know where it came
+    from: the ends of all others are passed over.
+    """
 
     language: Language
     sink: Sink
     clock: Clock = field(default_factory=Clock)
     # Whether the program that wrote a journal entry stands before its message, as the loggers of a server do.
     programs: bool = False
+    awaited: t.Callable[[tuple[str, str]], bool] | None = None
     # Of each chunk the first lines are held against how lines begin: a log of another format is not a quiet one.
     tried: int = 0
     fitting: int = 0
 
     def __post_init__(self) -> None:
-        self._needles = [rule.needle for rule in self.language.rules]
-        self._escaped = [
-            *(json.dumps(one.decode(), ensure_ascii=False)[1:-1].encode() for one in self._needles),
-            BINARY,
-        ]
+        groups = grouped(self.language.rules)
+        self._needles = [needle for needle, _rules in groups]
+        self._rules = [rules for _needle, rules in groups]
+        escaped = [json.dumps(one.decode(), ensure_ascii=False)[1:-1].encode() for one in self._needles]
+        self._escaped = [*escaped, BINARY]
+        self._has_request = "request" in self.language.line.groupindex
+        self._internal = self.language.internal_paths
 
     def text(self, chunk: bytes, unit: str) -> None:
         """Read whole lines of a log file."""
@@ -142,7 +177,7 @@ class Reader:
             self._try(line)
         for start, number in found_at(chunk, self._needles):
             end = chunk.find(b"\n", start)
-            self._line(chunk, start, len(chunk) if end < 0 else end, self.language.rules[number], unit, None)
+            self._line(chunk, start, len(chunk) if end < 0 else end, self._rules[number], unit, None)
 
     def journal(self, chunk: bytes) -> int:
         """Read whole lines of ``journalctl -o json``; return how many were not understood."""
@@ -162,49 +197,58 @@ class Reader:
             unit = f"{entry.get('_SYSTEMD_UNIT', '')} {entry.get('_PID', '')}"
             program = program_of(entry) + b": " if self.programs else b""
             for message in messages:
-                self._message(program + message, unit, seconds)
+                self._line(program + message, 0, len(program) + len(message), self.language.rules, unit, seconds)
         return bad
 
     def _try(self, line: bytes) -> None:
         self.tried += bool(line)
         self.fitting += bool(self.language.line.match(line))
 
-    def _message(self, message: bytes, unit: str, seconds: float) -> None:
-        for rule in self.language.rules:
-            if rule.needle in message:
-                self._line(message, 0, len(message), rule, unit, seconds)
+    def _line(
+        self, text: bytes, start: int, end: int, rules: t.Sequence[Rule], unit: str, seconds: float | None
+    ) -> None:
+        begun = None
+        for rule in rules:
+            if text.find(rule.needle, start, end) < 0:
+                continue
+            if begun is None:
+                begun = self.language.line.match(text, start, end)
+                if begun is None:
+                    return
+            if rule.writes(begun["logger"]):
+                self._apply(rule, begun, text, end, unit, seconds)
 
-    def _line(self, text: bytes, start: int, end: int, rule: Rule, unit: str, seconds: float | None) -> None:
-        begun = self.language.line.match(text, start, end)
-        if not begun or not rule.logger.fullmatch(begun["logger"]):
+    def _apply(
+        self, rule: Rule, begun: re.Match[bytes], text: bytes, end: int, unit: str, seconds: float | None
+    ) -> None:
+        request = begun["request"] if self._has_request else None
+        named = request.decode() if request else None
+        if not rule.kind and (named is None or (self.awaited is not None and not self.awaited((unit, named)))):
             return
         match = rule.pattern.match(text, begun.end(), end)
         when = self.clock.seconds(begun["time"]) if seconds is None else seconds
-        if not match or when is None:
+        if match is None or when is None:
             return
-        groups = {name: value for name, value in match.groupdict().items() if value is not None}
-        request = begun.groupdict().get("request")
-        named = request.decode() if request else None
-        path = groups.get("path", b"")
-        internal = self.language.internal_paths is not None and path.startswith(self.language.internal_paths)
-        address = address_of(_text(groups.get("address", b"")))
-        user = _user(groups.get("user"), "address" in groups)
-        if rule.kind:
-            if not internal:
-                detail = _text(groups["detail"]) if "detail" in groups else None
-                self.sink(Event(rule.kind, when, unit, named, address, user, detail, int(groups.get("count", 1))))
-        elif named and address:
-            self.sink(Access(unit, named, address, user, internal))
+        get = match.groupdict().get
+        path, origin, user = get("path"), get("address"), get("user")
+        internal = path is not None and self._internal is not None and path.startswith(self._internal)
+        address = address_of(origin.decode("utf-8", "replace")) if origin else None
+        named_user = _user(user, origin is not None) if user is not None else None
+        if not rule.kind:
+            if named and address:
+                self.sink(Access(unit, named, address, named_user, internal))
+        elif not internal:
+            detail, times = get("detail"), get("count")
+            words = _text(detail) if detail is not None else None
+            self.sink(Event(rule.kind, when, unit, named, address, named_user, words, int(times) if times else 1))
 
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")[:LONGEST_NAME]
 
 
-def _user(raw: bytes | None, requester: bool) -> str | None:
+def _user(raw: bytes, requester: bool) -> str | None:
     """Return a user. Of a requester who acts for somebody else, the one who acts."""
-    if raw is None:
-        return None
     user = _text(raw)
     if requester:
         user = user.partition("|")[0]

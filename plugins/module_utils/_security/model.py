@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import typing as t
 from dataclasses import dataclass
@@ -170,6 +171,8 @@ class Access(t.NamedTuple):
     internal: bool
 
 
+# The same few addresses come again and again, and reading one costs more than the rest of its line.
+@functools.lru_cache(maxsize=65536)
 def address_of(text: str) -> str | None:
     """Return an IP address as it is written canonically, mapped IPv4 as IPv4; None for anything else."""
     try:
@@ -180,6 +183,7 @@ def address_of(text: str) -> str | None:
     return str(mapped or address)
 
 
+@functools.lru_cache(maxsize=65536)
 def source_of(address: str) -> str:
     """Return whom an address stands for: itself, or the /64 of an IPv6 address."""
     if ":" not in address or ipaddress.ip_address(address).is_loopback:

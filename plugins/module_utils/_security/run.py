@@ -158,7 +158,7 @@ class _Run:
     def _journal(self, name: str, origin: str, language: Language, matches: list[str], programs: bool = False) -> None:
         cursor, seen = self.before.cursor(name), self.before.seen(name)
         source = Source(name, origin, first=cursor is None and seen is None)
-        reader = Reader(language, self.tally.take, programs=programs)
+        reader = Reader(language, self.tally.take, programs=programs, awaited=self.tally.awaits)
         since = seen if seen is not None else self.first_since
 
         def take(block: bytes) -> int:
@@ -188,7 +188,7 @@ class _Run:
     def _file(self, path: str, language: Language) -> None:
         trail = self.before.trail(path)
         source = Source(path, SERVER, first=not trail)
-        reader = Reader(language, self.tally.take, self.tools.logs)
+        reader = Reader(language, self.tally.take, self.tools.logs, awaited=self.tally.awaits)
 
         def take(block: bytes) -> None:
             line = language.line.match(block, block.rfind(b"\n", 0, -1) + 1)

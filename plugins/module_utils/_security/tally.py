@@ -63,6 +63,10 @@ class Tally:
         else:
             self._count(seen)
 
+    def awaits(self, request: tuple[str, str]) -> bool:
+        """Return whether an event waits for the end of its request."""
+        return request in self.waiting
+
     def _count(self, event: Event) -> None:
         minute = int(event.seconds // MINUTE)
         key = (event.unit, event.request) if event.request else None
@@ -105,10 +109,12 @@ class Tally:
         self._add(self.addresses, (minute, kind, address), count)
 
     def _add(self, counter: Counter[t.Any], row: tuple[t.Any, ...], count: int, most: int = MOST_ROWS) -> None:
-        if row not in counter and len(counter) >= most:
+        before = counter.get(row)
+        if before is None and len(counter) >= most:
             self.folded += count
             row = (*row[:2], OTHERS) if len(row) == 3 else (0, row[1])
-        counter[row] += count
+            before = counter.get(row)
+        counter[row] = (before or 0) + count
 
     def forget(self, before: float) -> None:
         """Drop what is older, and requests that can get no last line any more."""
