@@ -203,15 +203,22 @@ def pieces_of(path: str, stack: contextlib.ExitStack) -> list[Piece]:
         except (ProbeFailure, *UNPACKING):
             # One that is being packed: the file that it is made from is still there, or it is looked at next time.
             continue
-        if (head or piece.path == path) and not any(_same(head, other) for _piece, other in kept):
+        if (head or piece.path == path) and not any(_copies(piece, head, *other) for other in kept):
             kept.append((piece, head))
     wanted = {id(piece) for piece, _head in kept}
     return [piece for piece in reversed(pieces) if id(piece) in wanted]
 
 
-def _same(one: bytes, other: bytes) -> bool:
-    shorter = min(len(one), len(other))
-    return shorter > 0 and one[:shorter] == other[:shorter]
+def _copies(one: Piece, head: bytes, other: Piece, other_head: bytes) -> bool:
+    """Return whether two files begin alike, and go on so to the end of the shorter one, where that can be seen."""
+    shorter = min(len(head), len(other_head))
+    if shorter == 0 or head[:shorter] != other_head[:shorter]:
+        return False
+    if one.packed or other.packed:
+        return True
+    size = min(one.info.st_size, other.info.st_size)
+    start = max(0, size - TAIL)
+    return one.at(start, size - start) == other.at(start, size - start)
 
 
 def plan(path: str, pieces: t.Sequence[Piece], trail: t.Sequence[Place], since: float) -> Journey:

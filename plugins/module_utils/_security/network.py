@@ -70,7 +70,9 @@ def fail2ban(deadline: Deadline, runner: Runner = run) -> dict[str, dict[str, in
             return None
         raise
     if done.code != 0:
-        raise ProbeFailure(REFUSED, f"fail2ban does not answer: {done.complaint}")
+        # Its own log line stands before what it says.
+        words = re.sub(r"^.*?ERROR\s+", "", done.complaint)
+        raise ProbeFailure(REFUSED, f"fail2ban does not answer: {words}")
     found = re.search(r"Jail list:(.*)", done.out)
     if not found:
         raise ProbeFailure(

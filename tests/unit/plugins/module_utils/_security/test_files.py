@@ -222,6 +222,24 @@ def test_copies_that_no_rotation_made_do_not_count(log: Log) -> None:
     log.check()
 
 
+def test_files_that_only_begin_alike_are_no_copies(log: Log) -> None:
+    banner = "a banner of the server\n" * 100
+    for _round in range(2):
+        with open(log.path, "a") as file:
+            file.write(banner)
+        log.rename()
+        log.write(3, pathlib.Path(f"{log.path}.1"))
+    with open(log.path, "a") as file:
+        file.write(banner)
+    log.write(3)
+    seen: list[bytes] = []
+    done = read_log(str(log.path), [], 0.0, 1.0, seen.append, Deadline(60))
+    assert [line[-6:] for line in b"".join(seen).splitlines() if b"line" in line] == [b"%06d" % n for n in range(1, 10)]
+    log.write(1)
+    read_log(str(log.path), done.trail, 0.0, 1.0, seen.append, Deadline(60))
+    assert seen[-1] == b"2026-11-27 line 000010\n"
+
+
 def test_a_file_that_is_being_packed_counts_once(log: Log) -> None:
     log.write(400)
     log.read()
@@ -258,7 +276,7 @@ def test_a_damaged_packed_file_is_told_and_what_follows_is_read(log: Log) -> Non
     log.rename()
     plain = pathlib.Path(f"{log.path}.1")
     whole = gzip.compress(random.Random(1).randbytes(3000) + plain.read_bytes())
-    pathlib.Path(f"{plain}.gz").write_bytes(gzip.compress(plain.read_bytes())[:-2000] if False else whole[:4000])
+    pathlib.Path(f"{plain}.gz").write_bytes(whole[:4000])
     plain.unlink()
     log.write(2)
     seen: list[bytes] = []
@@ -321,7 +339,7 @@ def test_a_place_that_is_none_is_refused(given: object) -> None:
         Place.of(given)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_rotations_lose_nothing(log: Log, seed: int) -> None:
     source = random.Random(seed)
     log.path.touch()
