@@ -34,8 +34,8 @@ SHARES = (("quiet", 1000), ("busy", 20), ("attack", 2))
 STAMP = "2026-11-27 16:{:02}:{:02},{:03}"
 QUIET = (
     "{time} - synapse.access.http.8008 - 643 - INFO - GET-{number} - 203.0.113.{low} - 8008 - "
-    "{{@user{low}:example.com}} Processed request: 0.005sec/0.000sec ru=(0.001sec, 0.000sec) db=(0.000sec/0.001sec/1) 2640B 200 "
-    '"GET /_matrix/client/v3/sync?since=s{number}_1_2_3&timeout=30000 HTTP/1.1" '
+    "{{@user{low}:example.com}} Processed request: 0.005sec/0.000sec ru=(0.001sec, 0.000sec) "
+    'db=(0.000sec/0.001sec/1) 2640B 200 "GET /_matrix/client/v3/sync?since=s{number}_1_2_3&timeout=30000 HTTP/1.1" '
     '"Mozilla/5.0 (X11; Linux x86_64)" [0 dbevts]\n'
 )
 WRONG = (
