@@ -15,8 +15,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODULE = ROOT / "plugins/modules/matrixon_health.py"
-NAME = "h7sec"
-PORT_BASE = 27000
+NAME = "tests"
+PORT_BASE = 19000
 
 
 @dataclasses.dataclass
