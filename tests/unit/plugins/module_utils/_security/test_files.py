@@ -240,6 +240,20 @@ def test_files_that_only_begin_alike_are_no_copies(log: Log) -> None:
     assert seen[-1] == b"2026-11-27 line 000010\n"
 
 
+def test_a_file_that_only_begins_like_the_one_that_was_read_is_another(log: Log) -> None:
+    banner = "a banner of the server\n" * 100
+    seen: list[bytes] = []
+    log.path.write_text(banner)
+    log.write(20)
+    done = read_log(str(log.path), [], 0.0, 1.0, seen.append, Deadline(60))
+    log.path.write_text(banner)
+    log.write(40)
+    seen.clear()
+    done = read_log(str(log.path), done.trail, 0.0, 1.0, seen.append, Deadline(60))
+    assert b"".join(seen) == log.path.read_bytes()
+    assert "is gone" in done.lost
+
+
 def test_a_file_that_is_being_packed_counts_once(log: Log) -> None:
     log.write(400)
     log.read()
