@@ -32,7 +32,7 @@ BLOCK = 1024 * 1024
 LONGEST_END = 5.0
 FIELDS = "MESSAGE,_SYSTEMD_UNIT,_PID,_COMM,_EXE,_UID"
 HIDDEN = b"not seeing messages from other users"
-GONE = "the entry that was read last is gone, and what followed it may be gone, too"
+GONE = "the entry that was read last is gone or of no unit that is asked for, so what followed it may be gone, too"
 EMPTY = b"No journal files were"
 
 Spawn = t.Callable[[list[str]], "Output"]

@@ -34,6 +34,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._security.language im
     Clock,
     Language,
     Reader,
+    Sink,
     compile_language,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._security.model import (
@@ -46,7 +47,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._security.model impor
     HOST,
     LOG,
     SERVER,
+    Access,
     Check,
+    Event,
     Plain,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._security.options import (
@@ -61,7 +64,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._security.tally impor
 
 Judged = t.Callable[[], t.Union[Verdict, "list[Verdict]"]]
 HOUR = 3600
-JOURNAL = "journal"
+JOURNAL = "journal: homeserver"
 HOST_JOURNAL = "journal: sshd, sudo"
 
 
@@ -123,7 +126,6 @@ class _Run:
         self.options, self.before, self.now, self.tools, self.deadline = options, before, now, tools, deadline
         self.first_since = now - options["since_hours"] * HOUR
         self.tally = before.tally
-        self.tally.since = self.first_since if before.updated is None else 0.0
         self.sources: list[Source] = []
         self.places: dict[str, dict[str, t.Any]] = dict(before.sources)
         self.missing: dict[str, str] = {}
@@ -152,13 +154,13 @@ class _Run:
         language = compile_language(options["patterns"])
         if options["journal_units"]:
             matches = [f"--unit={unit}" for unit in options["journal_units"]]
-            self._journal(f"{JOURNAL}: {', '.join(options['journal_units'])}", SERVER, language, matches)
+            self._journal(JOURNAL, SERVER, language, matches)
         self._files(language)
 
     def _journal(self, name: str, origin: str, language: Language, matches: list[str], programs: bool = False) -> None:
         cursor, seen = self.before.cursor(name), self.before.seen(name)
         source = Source(name, origin, first=cursor is None and seen is None)
-        reader = Reader(language, self.tally.take, programs=programs, awaited=self.tally.awaits)
+        reader = Reader(language, self._sink(source), programs=programs, awaited=self.tally.awaits)
         since = seen if seen is not None else self.first_since
 
         def take(block: bytes) -> int:
@@ -188,7 +190,7 @@ class _Run:
     def _file(self, path: str, language: Language) -> None:
         trail = self.before.trail(path)
         source = Source(path, SERVER, first=not trail)
-        reader = Reader(language, self.tally.take, self.tools.logs, awaited=self.tally.awaits)
+        reader = Reader(language, self._sink(source), self.tools.logs, awaited=self.tally.awaits)
 
         def take(block: bytes) -> None:
             line = language.line.match(block, block.rfind(b"\n", 0, -1) + 1)
@@ -213,6 +215,17 @@ class _Run:
             source.failure = failure
         source.tried, source.fitting = reader.tried, reader.fitting
         source.ahead = max(0.0, source.newest - self.now)
+
+    def _sink(self, source: Source) -> Sink:
+        """Return what takes the events of a log. One that is read for the first time may hold what is too old."""
+        if not source.first:
+            return self.tally.take
+
+        def take(seen: Event | Access) -> None:
+            if not isinstance(seen, Event) or seen.seconds >= self.first_since:
+                self.tally.take(seen)
+
+        return take
 
     def report(self, now: datetime.datetime) -> Report:
         """Judge what was found."""

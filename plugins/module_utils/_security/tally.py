@@ -39,9 +39,8 @@ class Waiting:
 
 @dataclass
 class Tally:
-    """What was counted. ``since`` leaves out what is older, which a first read has to."""
+    """What was counted."""
 
-    since: float = 0.0
     minutes: Counter[tuple[int, str]] = field(default_factory=Counter)
     addresses: Counter[Row] = field(default_factory=Counter)
     users: Counter[Row] = field(default_factory=Counter)
@@ -52,14 +51,11 @@ class Tally:
     waiting: OrderedDict[tuple[str, str], Waiting] = field(default_factory=OrderedDict)
     hours: Counter[tuple[int, str]] = field(default_factory=Counter)
     folded: int = 0
-    older: int = 0
 
     def take(self, seen: Event | Access) -> None:
         """Count an event, or learn where a request came from."""
         if isinstance(seen, Access):
             self._join(seen)
-        elif seen.seconds < self.since:
-            self.older += seen.times
         else:
             self._count(seen)
 

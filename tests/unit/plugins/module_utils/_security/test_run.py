@@ -349,6 +349,24 @@ def test_a_first_run_leaves_out_what_is_older(host: Host) -> None:
     assert host.look(since_hours=2)["facts"]["events"] == {"login_wrong_password": 1}
 
 
+def test_a_log_that_comes_later_is_read_as_a_first_run_reads(host: Host) -> None:
+    host.fail(1)
+    host.look()
+    other = host.directory / "worker3.log"
+    other.write_text(wrong(7, when="01:00:00") + wrong(8, when="16:00:00"))
+    document = host.look(log_files=[str(host.log), str(other)], since_hours=2)
+    assert document["facts"]["events"] == {"login_wrong_password": 1}
+
+
+def test_other_units_of_the_homeserver_do_not_count_the_old_ones_again(host: Host) -> None:
+    seconds = NOW.timestamp() - 60
+    host.journal.add(wrong(1).strip(), seconds)
+    host.look(log_files=[], journal_units=["a.service"])
+    host.journal.add(wrong(2).strip(), seconds)
+    document = host.look(log_files=[], journal_units=["a.service", "b.service"])
+    assert document["facts"]["events"] == {"login_wrong_password": 1}
+
+
 def test_rotated_and_packed_logs_count_once(host: Host) -> None:
     host.fail(1)
     host.look()
@@ -383,7 +401,7 @@ def test_the_journal_is_read_on_from_its_cursor(host: Host) -> None:
 
 
 def test_a_journal_without_a_line_of_the_homeserver_is_unknown_at_first(host: Host) -> None:
-    found = check(host.look(log_files=[], journal_units=["other.service"]), "security_log", "journal: other.service")
+    found = check(host.look(log_files=[], journal_units=["other.service"]), "security_log", "journal: homeserver")
     assert (found["status"], found["error_kind"]) == ("unknown", "internal")
 
 

@@ -82,13 +82,6 @@ def test_the_same_number_after_a_restart_is_another_request() -> None:
     assert tally.addresses == {(120, WRONG, "203.0.113.5"): 1}
 
 
-def test_what_is_older_does_not_count() -> None:
-    tally = Tally(since=100)
-    tally.take(event(99, request=None))
-    tally.take(event(100, request=None))
-    assert (tally.kinds, tally.older) == ({WRONG: 1}, 1)
-
-
 def test_what_does_not_fit_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROWS", 3)
     monkeypatch.setattr(Tally._add, "__defaults__", (3,))
