@@ -37,6 +37,8 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 # A row names no more kinds than these.
 MOST_KINDS = 3
+# A week: a fleet has many hosts, and each brings its points.
+SHOWN_HOURS = 7 * 24
 
 
 def stamp(seconds: float) -> str:
@@ -47,7 +49,7 @@ def stamp(seconds: float) -> str:
 def plots(hours: t.Mapping[tuple[int, str], int], begun: float, now: float, name: str) -> list[dict[str, t.Any]]:
     """Return the events by hour as a picture. An hour without events has a 0, but only since there are counts."""
     first, last = int(begun // HOUR), int(now // HOUR)
-    grid = range(max(first, last - 14 * 24), last + 1)
+    grid = range(max(first, last - SHOWN_HOURS), last + 1)
     series = []
     for title, kinds in GROUPS:
         counts = [sum(hours.get((hour, kind), 0) for kind in kinds) for hour in grid]
