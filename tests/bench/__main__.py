@@ -1,4 +1,4 @@
-"""Measure: ``health``, ``backup``, ``certificates``, ``failback``, or all in turn.
+"""Measure: ``health``, ``backup``, ``certificates``, ``failback``, ``security``, or all in turn.
 
 ``backup --help`` and so on list the sizes.
 """
@@ -18,7 +18,7 @@ PATHS = (
     "tests/integration/ssl",
     ".build/collections",
 )
-BENCHES = ("health", "backup", "certificates", "failback")
+BENCHES = ("health", "backup", "certificates", "failback", "security")
 
 
 def main(words: list[str]) -> None:
@@ -43,6 +43,10 @@ def main(words: list[str]) -> None:
         import failback
 
         failback.main(rest)
+    if which in ("security", "all"):
+        import security
+
+        security.main(rest)
 
 
 if __name__ == "__main__":
