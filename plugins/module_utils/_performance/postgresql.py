@@ -397,20 +397,20 @@ def judge_transactions(_work: t.Any, facts: Facts, limits: Limits) -> Verdict:
     return grade(speed, limits, f"{speed:.1f} transactions per second, {rollbacks:.1f} of them rolled back")
 
 
-def _judge_cache(what: str, _work: t.Any, facts: Facts, limits: Limits) -> Verdict:
+def _judge_cache(what: str, plural: str, _work: t.Any, facts: Facts, limits: Limits) -> Verdict:
     before, after = facts["work"]
     hits, reads = (max(0.0, (after[f"{what}_{x}"] or 0) - (before[f"{what}_{x}"] or 0)) for x in ("hits", "reads"))
     ever_hits, ever_reads = after[f"{what}_hits"] or 0.0, after[f"{what}_reads"] or 0.0
     ever = f"{100 * ever_hits / (ever_hits + ever_reads):.1f} % of all time" if ever_hits + ever_reads else "never read"
     if hits + reads >= FEWEST_BLOCKS:
         share = 100.0 * hits / (hits + reads)
-        lately = f"{share:.1f} % of {hits + reads:.0f} blocks of {what}s came from shared_buffers in the interval"
+        lately = f"{share:.1f} % of {hits + reads:.0f} blocks of {plural} came from shared_buffers in the interval"
         return grade(share, limits, f"{lately}, {ever}", below=True)
     if ever_hits + ever_reads >= FEWEST_BLOCKS:
         share = 100.0 * ever_hits / (ever_hits + ever_reads)
-        lately = f"{hits + reads:.0f} blocks of {what}s were read in the interval, too few for a share"
+        lately = f"{hits + reads:.0f} blocks of {plural} were read in the interval, too few for a share"
         return grade(share, limits, f"{lately}; {ever} came from shared_buffers", below=True)
-    return skipped(f"not enough data: {ever_hits + ever_reads:.0f} blocks of {what}s were ever read")
+    return skipped(f"not enough data: {ever_hits + ever_reads:.0f} blocks of {plural} were ever read")
 
 
 @_of("locks")
@@ -548,14 +548,14 @@ CHECKS = (
     Check("postgresql_transactions", "transactions per second; for information", judge_transactions, unit="/s"),
     *(
         Check(
-            f"postgresql_cache_{what}s",
-            f"share of the blocks of {what}s that came from shared_buffers, in the interval or, with few, of all time",
-            _of("work")(functools.partial(_judge_cache, what)),
+            f"postgresql_cache_{plural}",
+            f"share of the blocks of {plural} that came from shared_buffers, in the interval or, with few, of all time",
+            _of("work")(functools.partial(_judge_cache, what, plural)),
             unit="%",
             warning=warning,
             below=True,
         )
-        for what, warning in (("table", 90), ("index", 95))
+        for what, plural, warning in (("table", "tables", 90), ("index", "indexes", 95))
     ),
     Check(
         "postgresql_lock_wait",
