@@ -160,8 +160,8 @@ options:
             type: list
             elements: str
             required: true
-          waiting:
-            description: Values of these labels of endpoints that answer late by design, such as long polls.
+          excluded:
+            description: Values of these labels of endpoints that say nothing of speed, such as long polls and probes.
             type: list
             elements: str
             default: []
@@ -284,7 +284,7 @@ EXAMPLES = r"""
       latency_histogram:
         name: synapse_http_server_response_time_seconds
         labels: [method, servlet]
-        waiting: [SyncRestServlet]
+        excluded: [SyncRestServlet]
     postgresql:
       database: synapse
       user: monitor

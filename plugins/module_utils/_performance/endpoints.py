@@ -39,15 +39,15 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Histogram:
-    """Where the figures are: the metric, the labels that name an endpoint, and the endpoints that wait by design."""
+    """Where the figures are: the metric, the labels that name an endpoint, and the endpoints that do not count."""
 
     name: str
     labels: tuple[str, ...]
-    waiting: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
-    def waits(self, key: Key) -> bool:
-        """Return whether an endpoint answers late because nothing has happened yet, such as a long poll."""
-        return any(part in self.waiting for part in key)
+    def excludes(self, key: Key) -> bool:
+        """Return whether an endpoint says nothing of speed: a long poll that waits for news, or a probe."""
+        return any(part in self.excluded for part in key)
 
 
 @dataclass
@@ -137,10 +137,10 @@ def combined(readings: t.Iterable[tuple[dict[Key, Times], dict[Key, Times]]]) ->
 
 
 def total(times: dict[Key, Times], histogram: Histogram) -> Times:
-    """Return the sum of the endpoints that answer as fast as they can."""
+    """Return the sum of the endpoints that count."""
     whole = Times()
     for key, each in times.items():
-        if not histogram.waits(key):
+        if not histogram.excludes(key):
             whole.add(each)
     return whole
 
@@ -219,8 +219,8 @@ def _report(facts: Facts) -> Facts:
 
 
 def _rows(times: dict[Key, Times], histogram: Histogram) -> list[list[t.Any]]:
-    """Return the endpoints that took most of the time, without those that wait by design."""
-    known = [(key, each) for key, each in times.items() if not histogram.waits(key)]
+    """Return the endpoints that took most of the time, without those that do not count."""
+    known = [(key, each) for key, each in times.items() if not histogram.excludes(key)]
     known.sort(key=lambda item: (-item[1].seconds, item[0]))
     return [
         [
@@ -261,7 +261,7 @@ def _times(facts: Facts) -> tuple[dict[Key, Times], str]:
 
 
 def judge_response_time(facts: Facts, limits: Limits) -> Verdict:
-    """Judge within which time 95 of 100 requests were answered; those that wait by design do not count."""
+    """Judge within which time 95 of 100 requests were answered; what is excluded does not count."""
     times, partly = _times(facts)
     whole = total(times, facts["histogram"])
     if whole.count < FEWEST_REQUESTS:
@@ -277,7 +277,7 @@ def judge_slow_endpoint(facts: Facts, limits: Limits) -> Verdict:
     """Judge the slowest endpoint in the mean."""
     times, partly = _times(facts)
     histogram: Histogram = facts["histogram"]
-    known = {key: each for key, each in times.items() if not histogram.waits(key)}
+    known = {key: each for key, each in times.items() if not histogram.excludes(key)}
     if not known:
         return skipped(f"not enough data: no request ended in the interval{partly}")
     key, slowest = max(known.items(), key=lambda item: item[1].mean_ms)

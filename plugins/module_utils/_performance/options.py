@@ -90,7 +90,7 @@ SPEC: dict[str, t.Any] = {
                 "options": {
                     "name": {"type": "str", "required": True},
                     "labels": {"type": "list", "elements": "str", "required": True},
-                    "waiting": {"type": "list", "elements": "str", "default": []},
+                    "excluded": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "unsupported": {"type": "str"},

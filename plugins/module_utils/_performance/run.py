@@ -129,7 +129,7 @@ def _homeserver(options: Options, interval: Interval, seconds: float) -> Plan:
     histogram = endpoints.Histogram(
         given["latency_histogram"]["name"],
         tuple(given["latency_histogram"]["labels"]),
-        tuple(given["latency_histogram"]["waiting"]),
+        tuple(given["latency_histogram"]["excluded"]),
     )
     client = HttpClient(options["connect_to"], options["ca_file"], options["validate_certs"])
     return [endpoints.probe(client, given["instances"], histogram, interval, seconds)]

@@ -162,8 +162,7 @@ def at(second: str) -> str:
 
 def steps_of(**steps: tuple[str, str | None]) -> dict[str, t.Any]:
     found = {
-        name: {"started": at(begun), "finished": at(ended) if ended else None}
-        for name, (begun, ended) in steps.items()
+        name: {"started": at(begun), "finished": at(ended) if ended else None} for name, (begun, ended) in steps.items()
     }
     return {"target": "db2", "finished": "2026-11-27T12:00:40.000Z", "facts": {"steps": found}}
 
