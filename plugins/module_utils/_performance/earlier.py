@@ -73,6 +73,11 @@ class Change(t.NamedTuple):
         """Return how many times larger it is; None where it was nothing."""
         return self.now / self.before if self.before > 0 else None
 
+    def row(self) -> list[t.Any]:
+        """Return the change as a line of a table: figure, now, then, how many times."""
+        times = None if self.ratio is None else round(self.ratio, 2)
+        return [self.title, human(self.now, self.unit), human(self.before, self.unit), times]
+
     def words(self) -> str:
         """Return the change as a person says it."""
         values = f"{human(self.now, self.unit)}, was {human(self.before, self.unit)}"

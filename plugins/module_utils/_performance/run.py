@@ -208,7 +208,8 @@ def _late_plan(options: Options, facts: Facts, now: datetime.datetime, root: str
     given: Facts = {"earlier": before, "changes": changes}
     if before.taken:
         given["seconds"] = (now - before.taken).total_seconds()
-    compared = {"report": {"rankings": {"queries_slower": slower}, "comparison": _compared(before, changes)}}
+    tables = {"queries_slower": slower, "comparison": [change.row() for change in changes]}
+    compared = {"report": {"rankings": tables, "comparison": _compared(before, changes)}}
     plan: Plan = [Probe("host", (earlier.COMPARISON,), lambda _deadline: compared, given)]
     if options["guide_settings"]:
 
@@ -226,7 +227,7 @@ def _compared(before: earlier.Earlier, changes: t.Sequence[earlier.Change]) -> F
     if before.taken is None:
         return {"reason": before.reason}
     rows = {change.title: [round(change.before, 3), round(change.now, 3)] for change in changes}
-    return {"with": before.taken.strftime("%Y-%m-%dT%H:%M:%SZ"), "figures": rows}
+    return {"with": before.taken.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "figures": rows}
 
 
 def seen(options: Options, facts: Facts, deadline: Deadline, root: str) -> guide.Seen:

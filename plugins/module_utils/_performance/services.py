@@ -266,6 +266,10 @@ def judge_connections(facts: Facts, limits: Limits) -> list[Verdict]:
     verdicts = []
     for entry in facts["ports"]:
         states = facts["counts"].get(entry["port"], {})
+        if not states:
+            reason = f"nothing listens on port {entry['port']} here, and nobody is connected to it"
+            verdicts.append(skipped(reason, entry["name"]))
+            continue
         established = states.get("established", 0)
         others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "established")
         message = f"{entry['name']}: {established} connections to port {entry['port']}" + (

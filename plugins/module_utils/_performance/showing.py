@@ -57,6 +57,9 @@ class Ranking(t.NamedTuple):
 
 
 RANKINGS = {
+    "comparison": Ranking(
+        "Compared with the earlier run", (("figure", "text"), ("now", "text"), ("then", "text"), ("times", ""))
+    ),
     "queries_total": Ranking("Queries of the interval by total time", _QUERY, 2),
     "queries_mean": Ranking("Queries of the interval by mean time", _QUERY, 3),
     "queries_slower": Ranking(
