@@ -88,7 +88,7 @@ def _cache_memory(value: float, seen: Seen) -> Said:
 
 def _keepalive(value: float, seen: Seen) -> Said:
     if seen.accepted is None or seen.open_files is None:
-        return UNKNOWN, "neither the connections per second nor the limit of open files of a process is known"
+        return UNKNOWN, "the connections per second or the open files that a process may have are not known"
     idle = seen.accepted * value
     words = f"{seen.accepted:.1f} new connections per second, kept for {value:.0f} s, are {idle:.0f} at once"
     if idle > seen.open_files / 2:

@@ -103,7 +103,7 @@ def test_each_host_is_measured_for_what_it_is(first: Run) -> None:
 
 
 def test_response_times_are_those_of_the_requests(first: Run, lab: t.Any, play: t.Callable[..., Run]) -> None:
-    """Two hundred requests and more, of which the homeserver counts each."""
+    """Somebody asks the homeserver all the time, and it counts each request."""
     asker = subprocess.Popen(
         [
             sys.executable,
@@ -113,7 +113,7 @@ def test_response_times_are_those_of_the_requests(first: Run, lab: t.Any, play: 
             "while time.monotonic() < end:\n"
             "    urllib.request.urlopen(sys.argv[1], timeout=10).read()\n"
             "    time.sleep(0.02)\n",
-            f"{lab.url('main')}/_matrix/client/v3/publicRooms",
+            f"{lab.url('main')}/_matrix/client/versions",
         ]
     )
     try:
@@ -122,7 +122,7 @@ def test_response_times_are_those_of_the_requests(first: Run, lab: t.Any, play: 
         asker.terminate()
         asker.wait(timeout=30)
     rows = {row[0]: row for row in run.fact("lab-hs", "rankings", "endpoints")["rows"]}
-    total, mean, p95, count = rows["GET PublicRoomListRestServlet"][1:]
+    total, mean, p95, count = rows["GET VersionsRestServlet"][1:]
     assert count >= 10 and total == pytest.approx(mean * count, rel=0.05) and p95 >= mean / 2
     check = run.check("lab-hs", "response_time")
     assert check["status"] in ("ok", "warning", "critical") and check["value"] > 0, check
@@ -146,7 +146,7 @@ def test_it_is_compared_with_a_week_ago(first: Run, play: t.Callable[..., Run]) 
     assert check["status"] in ("ok", "warning"), check
     assert "compared with 7.0 d ago" in check["message"] and "memory in use" in check["message"], check
     titles = [row[0] for row in run.fact("lab-db", "rankings", "comparison")["rows"]]
-    assert titles[:2] == ["busy CPUs", "memory in use"] or titles[0] == "mean query time", titles
+    assert {"busy CPUs", "memory in use", "transactions"} <= set(titles), titles
     roles = [(series["name"], series["role"]) for series in run.fact("lab-db", "plots", "cpu")["series"]]
     assert ("busy", "measured") in roles and ("busy", "earlier") in roles
     (earlier,) = [one for one in run.fact("lab-db", "plots", "cpu")["series"] if one["role"] == "earlier"]
