@@ -179,11 +179,14 @@ def errors(options: Options, checks: t.Mapping[str, Check]) -> t.Iterator[str]:
 
 def _time_errors(options: Options) -> t.Iterator[str]:
     interval, deadline = options["interval"], options["deadline"]
+    for name in ("timeout", "deadline"):
+        yield from seconds_errors(name, options[name])
     if not SHORTEST_INTERVAL <= interval <= LONGEST_INTERVAL:
         yield (
             f"interval: {interval:g} is no length to measure over; give {SHORTEST_INTERVAL:g} to "
             f"{LONGEST_INTERVAL:g} seconds"
         )
+        return
     if not 2 <= options["samples"] <= MOST_SAMPLES:
         yield f"samples: {options['samples']} is no number of samples; give 2 to {MOST_SAMPLES}"
     elif interval / options["samples"] < 0.1:
@@ -191,9 +194,7 @@ def _time_errors(options: Options) -> t.Iterator[str]:
             f"samples: {options['samples']} in {interval:g} s are more than 10 per second, which would measure this "
             f"collector; give {max(2, int(interval * 10))} at most"
         )
-    for name in ("timeout", "deadline"):
-        yield from seconds_errors(name, options[name])
-    if not deadline >= interval + LEEWAY:
+    if deadline < interval + LEEWAY:
         yield f"deadline: {deadline:g} s leave no time beside an interval of {interval:g} s; give {interval + LEEWAY:g}"
 
 
