@@ -34,6 +34,8 @@ STATS, SETTINGS = "pg_read_all_stats", "pg_read_all_settings"
 
 # A share of fewer blocks, checkpoints, calls or rows is chance.
 FEWEST_BLOCKS = 1000
+# Of all time more are needed: a server that has just been started had to read everything once.
+FEWEST_BLOCKS_EVER = 100_000
 FEWEST_CHECKPOINTS = 10
 FEWEST_CALLS = 10
 FEWEST_DEAD_ROWS = 10_000
@@ -406,7 +408,7 @@ def _judge_cache(what: str, plural: str, _work: t.Any, facts: Facts, limits: Lim
         share = 100.0 * hits / (hits + reads)
         lately = f"{share:.1f} % of {hits + reads:.0f} blocks of {plural} came from shared_buffers in the interval"
         return grade(share, limits, f"{lately}, {ever}", below=True)
-    if ever_hits + ever_reads >= FEWEST_BLOCKS:
+    if ever_hits + ever_reads >= FEWEST_BLOCKS_EVER:
         share = 100.0 * ever_hits / (ever_hits + ever_reads)
         lately = f"{hits + reads:.0f} blocks of {plural} were read in the interval, too few for a share"
         return grade(share, limits, f"{lately}; {ever} came from shared_buffers", below=True)

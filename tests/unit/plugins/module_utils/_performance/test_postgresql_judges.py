@@ -55,8 +55,8 @@ def test_cache_hit_ratios(name: str, what: str, warning: int) -> None:
         assert "100.0 % of all time" in verdict.message
     # With few blocks in the interval all time counts, and with few at all nothing does.
     assert judged(name, facts(work=(work(**old), work(**old)))).value == pytest.approx(100.0)
-    few = work(**{f"{what}_hits": 900.0, f"{what}_reads": 99.0})
-    verdict = judged(name, facts(work=(work(), few)))
+    few = work(**{f"{what}_hits": 50_000.0, f"{what}_reads": 49_999.0})
+    verdict = judged(name, facts(work=(few, few)))
     assert verdict.status == "skipped" and "not enough data" in verdict.message
 
 
