@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
@@ -125,7 +126,7 @@ def changes(figures: Facts, kept: Facts) -> list[Change]:
 
 
 def _is_number(value: t.Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def worth_a_word(found: t.Iterable[Change]) -> list[Change]:

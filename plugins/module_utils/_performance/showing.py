@@ -49,11 +49,11 @@ _ENDPOINT = (("endpoint", "code"), ("total", "ms"), ("mean", "ms"), ("95 of 100 
 
 
 class Ranking(t.NamedTuple):
-    """How one table is shown. ``bar`` is the column that is drawn as a bar."""
+    """How one table is shown. ``drawn`` is the column that is drawn as a bar."""
 
     title: str
     columns: tuple[tuple[str, str], ...]
-    bar: int | None = None
+    drawn: int | None = None
 
 
 RANKINGS = {
@@ -137,7 +137,7 @@ def rankings(rows: Facts) -> list[Facts]:
         if rows.get(name):
             columns = [{"title": title, "unit": unit} for title, unit in ranking.columns]
             found.append(
-                {"name": name, "title": ranking.title, "columns": columns, "rows": rows[name], "bar": ranking.bar}
+                {"name": name, "title": ranking.title, "columns": columns, "rows": rows[name], "bar": ranking.drawn}
             )
     return found
 
