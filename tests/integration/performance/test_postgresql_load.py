@@ -144,6 +144,13 @@ def test_who_waits_for_whom_is_told(busy: Cluster) -> None:
     assert transaction["value"] > 0.1 and "holder" in transaction["message"]
 
 
+def test_the_collector_does_not_count_itself(busy: Cluster) -> None:
+    answer = ask(samples=15, postgresql=postgresql(busy))
+    check = answer.check("postgresql_query_time")
+    assert check["status"] == "skipped" and "not enough data: 0 statements" in check["skipped_reason"], check
+    assert answer.ranking("queries_total") == [], answer.ranking("queries_total")
+
+
 def test_check_mode_says_the_same(busy: Cluster) -> None:
     names = [
         {check["name"] for check in ask(interval=1, check_mode=mode, postgresql=postgresql(busy)).report["checks"]}
