@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import json
 import math
 import re
 import time
@@ -43,6 +44,8 @@ DEFAULT_SKEW_COMPONENTS = ("homeserver",)
 # Longest message that goes into job artifacts, which hold a few KB in all.
 SUMMARY_MESSAGE_CHARS = 160
 SUMMARY_PROBLEMS = 5
+# The most that a host may have kept of one run.
+KEPT_BYTES = 65_536
 
 _CHECK_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
@@ -531,7 +534,10 @@ _HISTORY_KEYS = ("kind", "deployment", "finished", "duration_ms", "status", "hea
 
 
 def history_point(fleet: Document) -> Document:
-    """Return one run as the history keeps it: verdicts, problems and numbers."""
+    """Return one run as the history keeps it: verdicts, problems and numbers.
+
+    A collector whose later runs need more than that puts it into its facts as ``kept``.
+    """
     hosts = []
     for host in fleet["hosts"]:
         hosts.append(
@@ -545,6 +551,7 @@ def history_point(fleet: Document) -> Document:
                     for check in host["checks"]
                     if "value" in check
                 ],
+                **_kept(host),
             }
         )
     return {
@@ -553,6 +560,13 @@ def history_point(fleet: Document) -> Document:
         "checks": problems(fleet["checks"]),
         "hosts": hosts,
     }
+
+
+def _kept(host: Document) -> Document:
+    found = host.get("facts", {}).get("kept")
+    # The history has a file for each run, so what is kept must stay small.
+    small = isinstance(found, dict) and len(json.dumps(found)) <= KEPT_BYTES
+    return {"kept": found} if small else {}
 
 
 def is_history_point(point: t.Any) -> bool:

@@ -19,6 +19,17 @@ check is critical, and the others of that service are unknown, for nothing was m
 away, the gate is unknown too: it was not observed. A threshold that reads "at most" fires on small values.
 """
 
+PERFORMANCE_PAGE = ROOT / "docs/performance-checks.md"
+PERFORMANCE_HEAD = """\
+# Checks of matrixon_performance_info
+
+Made from the declarations in `plugins/module_utils/_performance/` by `python tests/tools/checks.py`; a test holds it
+against them. Thresholds are defaults, changed by the option `thresholds` or the variable `performance_thresholds`. A
+check without any is for information. A threshold that reads "at most" fires on small values.
+
+Where there is too little to judge by, such as three requests, a check is skipped with the words "not enough data".
+"""
+
 
 def number(value: float | None, unit: str | None) -> str:
     """A threshold as people write it."""
@@ -44,9 +55,9 @@ def row(check: t.Any) -> str:
     return f"| `{check.name}` | {summary} | {limits[0]} | {limits[1]} | {gate} |"
 
 
-def page(scopes: dict[str, t.Any]) -> str:
+def page(scopes: dict[str, t.Any], head: str = HEAD) -> str:
     """The whole page."""
-    parts = [HEAD]
+    parts = [head]
     for name, scope in scopes.items():
         parts.append(f"\n## {name}\n\n| check | what it says | warning | critical | |\n|---|---|---|---|---|\n")
         parts += [row(check) + "\n" for check in scope.CHECKS]
@@ -56,5 +67,7 @@ def page(scopes: dict[str, t.Any]) -> str:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".build/collections"))
     from ansible_collections.matrixon.ops.plugins.module_utils._health.run import SCOPES
+    from ansible_collections.matrixon.ops.plugins.module_utils._performance.run import SCOPES as PERFORMANCE
 
     PAGE.write_text(page(SCOPES))
+    PERFORMANCE_PAGE.write_text(page(PERFORMANCE, PERFORMANCE_HEAD))
