@@ -11,7 +11,7 @@ short_description: Find what is weak on a host, in one call
 version_added: 0.1.0
 description:
   - Looks at packages, files with secrets, PostgreSQL, Redis, the homeserver's settings, listening ports, accounts,
-    sudo, the SSH server and the kernel, under one total deadline, and returns a finding for each weakness in one report.
+    sudo, the SSH server and the kernel, under one total deadline, and returns one report with what is weak.
   - A finding has a stable id, what was found, what is expected, how heavy it is, and how to mend it. Where a rule can
     be broken by several things, the id goes on with a colon and the thing, as in C(secret-readable:/etc/a.key).
   - V(critical) and V(warning) mean that a weakness was observed. V(unknown) means that it could not be observed.
@@ -109,9 +109,10 @@ options:
     elements: dict
     default: []
     suboptions:
-      path:
-        description: Path of a file, or a pattern of a shell.
-        type: path
+      paths:
+        description: Paths of files, or patterns as those of a shell.
+        type: list
+        elements: path
         required: true
       owners:
         description: Users one of whom must own it. Empty leaves the owner unjudged.
@@ -255,8 +256,8 @@ EXAMPLES = r"""
     firewall: true
     automation_users: [ansible]
     secret_files:
-      - {path: /etc/ssl/matrixon/*/privkey.pem, owners: [root]}
-      - {path: /var/lib/postgresql/*.pgpass, owners: [postgres]}
+      - {paths: [/etc/ssl/matrixon/*/privkey.pem], owners: [root]}
+      - {paths: [/var/lib/postgresql/*.pgpass], owners: [postgres]}
     directories: [/etc, /usr/local]
     postgresql: {}
     exceptions:

@@ -40,6 +40,16 @@ class Exemption:
     owner: str
     expires: datetime.date
 
+    def as_dict(self) -> dict[str, str]:
+        """Return it as the file has it."""
+        return {
+            "id": self.id,
+            "host": self.host,
+            "reason": self.reason,
+            "owner": self.owner,
+            "expires": self.expires.isoformat(),
+        }
+
     def names(self, finding: Finding) -> bool:
         """Return whether it is about a finding."""
         return self.id in (finding.rule.id, finding.id)
@@ -61,8 +71,8 @@ def parse(entries: t.Any, rules: t.Collection[str], where: str = "exceptions") -
         problems = list(_entry_errors(entry, rules, f"{where}: entry {number}"))
         wrong += problems
         if not problems:
-            texts = {key: str(entry[key]).strip() for key in KEYS}
-            found.append(Exemption(**{**texts, "expires": datetime.date.fromisoformat(texts["expires"])}))  # type: ignore[arg-type]
+            name, host, reason, owner, expires = (str(entry[key]).strip() for key in KEYS)
+            found.append(Exemption(name, host, reason, owner, datetime.date.fromisoformat(expires)))
     twice = sorted({one.id for one in found if sum((one.id, one.host) == (two.id, two.host) for two in found) > 1})
     wrong += [f"{where}: {name} stands there twice for the same hosts; keep one" for name in twice]
     return found, wrong

@@ -40,7 +40,7 @@ AREAS: dict[str, t.Any] = {
 }
 
 FILE_SPEC: dict[str, t.Any] = dict(
-    path=dict(type="path", required=True),
+    paths=dict(type="list", elements="path", required=True),
     owners=dict(type="list", elements="str", default=[]),
 )
 POSTGRESQL_SPEC: dict[str, t.Any] = dict(
@@ -105,7 +105,7 @@ _EVERYTHING: Options = {
     "firewall": True,
     "automation_users": [],
     "shell_users": [],
-    "secret_files": [{"path": "/", "owners": []}],
+    "secret_files": [{"paths": ["/"], "owners": []}],
     "directories": ["/"],
     "directories_without": [],
     "postgresql": None,
@@ -154,9 +154,9 @@ def errors(options: Options) -> t.Iterator[str]:
         for path in options[name]:
             if not path.startswith("/"):
                 yield f"{name}: '{path}' is not absolute; write it from the root"
-    for entry in options["secret_files"]:
-        if not entry["path"].startswith("/"):
-            yield f"secret_files: '{entry['path']}' is not absolute; write it from the root"
+    for path in [path for entry in options["secret_files"] for path in entry["paths"]]:
+        if not path.startswith("/"):
+            yield f"secret_files: '{path}' is not absolute; write it from the root"
     yield from _server_errors(options)
     yield from exceptions.parse(options["exceptions"], rules())[1]
 

@@ -110,11 +110,12 @@ def secrets_probe(entries: list[Facts]) -> t.Callable[[Tools, Deadline], list[tu
         found: list[tuple[Facts, t.Any]] = []
         seen: set[str] = set()
         for entry in entries:
-            for path in sorted(glob.glob(os.path.join(tools.root, entry["path"].lstrip("/")))):
+            patterns = [os.path.join(tools.root, path.lstrip("/")) for path in entry["paths"]]
+            for path in sorted(path for pattern in patterns for path in glob.glob(pattern)):
                 deadline.require(f"looking at {path}")
                 if path not in seen and not os.path.isdir(path):
                     seen.add(path)
-                    found.append((entry, _mode(path)))
+                    found.append(({**entry, "path": path}, _mode(path)))
         return found
 
     return probe
