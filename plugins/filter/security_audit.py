@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the matrixon.ops authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file of exceptions of the security audit, on the controller. Each filter is documented in a file of its own name."""
+"""The file of exceptions of the security audit. Each filter is documented in a file of its own name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _refused(problem: str) -> dict[str, t.Any]:
 def security_exceptions_use(
     entries: t.Any, results: t.Any, hosts: t.Any, deployment: str, profile: str
 ) -> list[dict[str, t.Any]]:
-    """Return a report on which exceptions are of no use any more, as a list of one; none where there are no exceptions."""
+    """Return a report on which exceptions are of no use any more, as a list; it is empty without exceptions."""
     found, problems = exceptions.parse(entries, rules())
     if problems:
         raise AnsibleFilterError(f"security_exceptions_use: {'; '.join(problems)}")

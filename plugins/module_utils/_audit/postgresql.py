@@ -103,6 +103,7 @@ SELECT json_build_object(
                WHERE name IN ('ssl', 'password_encryption', 'listen_addresses', 'port', 'server_version')),
   'standby', pg_is_in_recovery(),
   'roles', (SELECT json_agg(json_build_object('name', rolname, 'super', rolsuper, 'login', rolcanlogin,
+                                              'password', rolpassword IS NOT NULL,
                                               'md5', coalesce(rolpassword LIKE 'md5%', false)) ORDER BY rolname)
             FROM pg_authid),
   'hba', (SELECT json_agg(json_build_object('line', line_number, 'type', type, 'database', database,
@@ -111,6 +112,7 @@ SELECT json_build_object(
           FROM pg_hba_file_rules))
 """
 UNTHOUGHT = ("reject",)
+PASSWORD_METHODS = ("scram-sha-256", "md5", "password")
 
 
 def asker(given: Facts) -> t.Callable[[str, str, Tools, Deadline], str]:
@@ -174,7 +176,7 @@ def parse(text: str) -> Facts:
 def judge(facts: Facts, superusers: t.Collection[str]) -> Seen:
     """Hold the rules of pg_hba.conf and the logins against what is expected."""
     roles, settings = list(facts["roles"]), facts["settings"]
-    supers = [role["name"] for role in roles if role["super"] and role["login"]]
+    supers = {role["name"]: role["password"] for role in roles if role["super"] and role["login"]}
     findings = [bad(SUPERUSER, f"{name} is a superuser, too", name) for name in supers if name not in superusers]
     remote = False
     shadowed: set[str] = set()
@@ -190,11 +192,11 @@ def judge(facts: Facts, superusers: t.Collection[str]) -> Seen:
         findings.append(bad(HASHING, f"password_encryption is {settings.get('password_encryption')}"))
     old = [role["name"] for role in roles if role["md5"]]
     findings += [bad(OLD_PASSWORD, f"the password of {name} is kept as MD5", name) for name in old]
-    told = {"superusers": supers, "hba_rules": len(facts["hba"]), "settings": settings}
+    told = {"superusers": list(supers), "hba_rules": len(facts["hba"]), "settings": settings}
     return Seen(findings, {"postgresql": told})
 
 
-def _hba_findings(row: Facts, supers: list[str], shadowed: set[str]) -> t.Iterator[Finding]:
+def _hba_findings(row: Facts, supers: dict[str, bool], shadowed: set[str]) -> t.Iterator[Finding]:
     """Yield what is wrong with one rule. ``shadowed`` are users whom an earlier rule turned away from everywhere."""
     where = f"line {row['line']}"
     users = row["user"] or ["all"]
@@ -213,9 +215,14 @@ def _hba_findings(row: Facts, supers: list[str], shadowed: set[str]) -> t.Iterat
         return
     if row["type"] in ("host", "hostnossl"):
         yield bad(PLAIN, said, where)
-    # The word replication stands for no database that a superuser could ask.
+    # The word replication stands for no database that a superuser could ask, and who has no password proves none.
     if row["database"] != ["replication"]:
-        reached = [name for name in supers if (name in users or "all" in users) and name not in shadowed]
+        by_password = row["method"] in PASSWORD_METHODS
+        reached = [
+            name
+            for name, has_password in supers.items()
+            if (name in users or "all" in users) and name not in shadowed and (has_password or not by_password)
+        ]
         for name in [] if "all" in shadowed else reached:
             yield bad(SUPERUSER_NETWORK, f"{name} may log in by {said}", f"{name} {where}")
 
