@@ -107,9 +107,7 @@ def matching(patterns: t.Sequence[str], deadline: Deadline, runner: Runner = run
     paths = glob.glob(os.path.join(directory, "*")) + glob.glob(os.path.join(directory, "*.wants", "*"))
     found |= {os.path.basename(path) for path in paths}
     return sorted(
-        name
-        for name in found
-        if "@." not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        name for name in found if "@." not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
     )
 
 

@@ -282,8 +282,8 @@ msg:
   description: The verdict in one line, with the worst finding.
   returned: always
   type: str
-  sample: "critical: 1 of 41 checks is critical; ssh_root_login: ssh-root-login: permitrootlogin is yes; expected: root
-    does not log in with a password; to mend: set PermitRootLogin no in sshd_config, then reload ssh"
+  sample: "critical: 1 of 41 checks is critical; ssh_root_login: permitrootlogin is yes; expected: root does not log in
+    with a password; to mend: set PermitRootLogin no in sshd_config, then reload ssh [ssh-root-login]"
 report:
   description:
     - The report, of the kind V(security_audit). Its whole shape is described by C(docs/report.schema.json).

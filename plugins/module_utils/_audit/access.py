@@ -41,7 +41,7 @@ SYSTEM_SHELL = Rule(
     "run 'usermod --shell /usr/sbin/nologin USER', or name it in security_audit_shell_users",
 )
 NO_PASSWORD = Rule(
-    "user-empty-password", "critical", "no account is without a password", "run 'passwd --lock USER', or set one"
+    "user-passwordless", "critical", "no account is without a password", "run 'passwd --lock USER', or set one"
 )
 OLD_HASH = Rule(
     "user-weak-hash",

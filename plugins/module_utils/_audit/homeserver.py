@@ -51,7 +51,7 @@ RATE_LIMITS = Rule(
     "take the limit out of homeserver_settings, so that the server's own counts",
 )
 SHARED_SECRET = Rule(
-    "homeserver-shared-secret",
+    "homeserver-secret-guessable",
     "critical",
     "the secret that makes accounts and administrators cannot be guessed",
     "make a new one with 'openssl rand -hex 32', and give it as homeserver_registration_shared_secret",

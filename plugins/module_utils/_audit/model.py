@@ -70,14 +70,15 @@ class Finding:
     def result(self, host: str, duration_ms: int) -> CheckResult:
         """Return it as the report has it."""
         bad = self.status in SEVERITIES
-        message = f"{self.id}: {self.found}"
+        message = self.found
         if bad:
             message += f"; expected: {self.rule.expected}; to mend: {self.rule.mend}{self.note}"
         return CheckResult(
             name=self.rule.check,
             target=self.subject or host,
             status=self.status,
-            message=message,
+            # Not "id: found": what follows a word such as secret and a colon is hidden in reports.
+            message=f"{message} [{self.id}]",
             value=self.value,
             unit=None if self.value is None else "count",
             error_kind=self.error_kind,

@@ -156,7 +156,11 @@ def asker(given: Facts) -> t.Callable[[str, str, Tools, Deadline], str]:
         done = tools.runner(argv, deadline)
         if done.code != 0:
             kind = AUTH if "authentication" in done.err or "not permitted" in done.err else INTERNAL
-            raise ProbeFailure(kind, f"PostgreSQL could not be asked as {user}: {done.complaint}")
+            # psql repeats the question below what is wrong with it.
+            wrong = next(
+                (line for line in done.err.splitlines() if "ERROR:" in line or "FATAL:" in line), done.complaint
+            )
+            raise ProbeFailure(kind, f"PostgreSQL could not be asked as {user}: {wrong}")
         return done.out.strip()
 
     return answer

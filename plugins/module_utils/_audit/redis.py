@@ -32,7 +32,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._redis import RedisEr
 from ansible_collections.matrixon.ops.plugins.module_utils._redis_settings import pairs
 
 NO_PASSWORD = Rule(
-    "redis-no-password",
+    "redis-passwordless",
     "critical",
     "nobody uses Redis without a password",
     "run the playbook matrixon.ops.redis with matrixon_redis_password",

@@ -53,7 +53,7 @@ def test_passwords_by_their_kind_and_never_a_hash() -> None:
     kinds = access.parse_shadow(SHADOW)
     assert kinds["erin"] == kinds["gina"] == kinds["root"] == "locked"
     seen = access.judge_passwords(kinds)
-    assert ids(seen) == {"user-empty-password:bob", "user-weak-hash:carol", "user-weak-hash:dave"}
+    assert ids(seen) == {"user-passwordless:bob", "user-weak-hash:carol", "user-weak-hash:dave"}
     told = json.dumps([finding.found for finding in seen.findings]) + json.dumps(kinds)
     assert "abc" not in told and "yWI" not in told
 

@@ -139,7 +139,9 @@ def test_a_file_that_is_not_there_or_not_a_file(tmp_path: pathlib.Path) -> None:
 
 def test_the_report_on_exceptions() -> None:
     entries = [entry(id="ssh-root-login")]
-    results = [{"report": {"target": "db1"}, "exceptions": [{"id": "ssh-root-login", "host": "db*", "state": "unused"}]}]
+    results = [
+        {"report": {"target": "db1"}, "exceptions": [{"id": "ssh-root-login", "host": "db*", "state": "unused"}]}
+    ]
     documents = security_audit.security_exceptions_use(entries, results, ["db1"], "example", "synapse")
     assert [document["target"] for document in documents] == ["exceptions"] and documents[0]["status"] == "warning"
     assert security_audit.security_exceptions_use([], results, ["db1"], "example", "synapse") == []

@@ -14,10 +14,12 @@ from ansible_collections.matrixon.ops.plugins.module_utils._command import Finis
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+# Timers, users and the rest, as far as nobody looks at them.
+REST = "00000000:00000000 00:00000000 00000000"
 TCP = HEAD + (
-    "   0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   103        0 24286861 1 0 100 0 0 10 0\n"
-    "   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 24193435 1 0 100 0 0 10 0\n"
-    "   2: 0A00020F:0016 0A000201:C350 01 00000000:00000000 00:00000000 00000000     0        0 24193439 1 0 100 0 0 10 0\n"
+    f"   0: 0100007F:1538 00000000:0000 0A {REST}   103        0 24286861 1 0 100 0 0 10 0\n"
+    f"   1: 00000000:0016 00000000:0000 0A {REST}     0        0 24193435 1 0 100 0 0 10 0\n"
+    f"   2: 0A00020F:0016 0A000201:C350 01 {REST}     0        0 24193439 1 0 100 0 0 10 0\n"
 )
 TCP6 = HEAD + (
     "   0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 "
@@ -100,7 +102,7 @@ def test_a_packet_filter_that_is_not_there_is_inactive(monkeypatch: pytest.Monke
 
 def test_one_that_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposure, "tool", lambda name: "/bin/sh")
-    monkeypatch.setattr(exposure, "ask", lambda argv, tools, deadline: "ERROR: You need to be root to run this script\n")
+    monkeypatch.setattr(exposure, "ask", lambda argv, tools, deadline: "ERROR: You need to be root\n")
     with pytest.raises(ProbeFailure) as caught:
         exposure.probe_firewall(Tools(), Deadline(5))
     assert caught.value.kind == "auth"

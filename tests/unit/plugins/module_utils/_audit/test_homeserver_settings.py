@@ -59,9 +59,9 @@ def test_good_settings(tmp_path: pathlib.Path) -> None:
             {"homeserver-rate-limits:rc_login.address.per_second": "warning"},
         ),
         ({"rc_login": {"address": {"per_second": 10}}}, {}),
-        ({"registration_shared_secret": "short"}, {"homeserver-shared-secret": "critical"}),
-        ({"registration_shared_secret": "a" * 40}, {"homeserver-shared-secret": "critical"}),
-        ({"registration_shared_secret": "changeme-1234567890"}, {"homeserver-shared-secret": "critical"}),
+        ({"registration_shared_secret": "short"}, {"homeserver-secret-guessable": "critical"}),
+        ({"registration_shared_secret": "a" * 40}, {"homeserver-secret-guessable": "critical"}),
+        ({"registration_shared_secret": "changeme-1234567890"}, {"homeserver-secret-guessable": "critical"}),
         ({"registration_shared_secret": None}, {}),
         (
             {"trusted_key_servers": [{"server_name": "a.example", "accept_keys_insecurely": True}]},
@@ -73,7 +73,11 @@ def test_good_settings(tmp_path: pathlib.Path) -> None:
             {"homeserver-metrics-public:[::]:9000": "warning"},
         ),
         (
-            {"listeners": [{"type": "http", "port": 9000, "bind_address": "8.8.8.8", "resources": [{"names": ["metrics"]}]}]},
+            {
+                "listeners": [
+                    {"type": "http", "port": 9000, "bind_address": "8.8.8.8", "resources": [{"names": ["metrics"]}]}
+                ]
+            },
             {"homeserver-metrics-public:8.8.8.8:9000": "critical"},
         ),
         ({"listeners": [{"type": "metrics", "port": 9000}]}, {"homeserver-metrics-public:0.0.0.0:9000": "warning"}),
@@ -88,7 +92,7 @@ def test_a_secret_in_a_file_is_judged_and_none_is_told(tmp_path: pathlib.Path) -
     file.write_text("hunter2\n")
     config = {**GOOD, "registration_shared_secret": None, "registration_shared_secret_path": str(file)}
     facts = probe(tmp_path, config)
-    assert ids(facts) == {"homeserver-shared-secret": "critical"}
+    assert ids(facts) == {"homeserver-secret-guessable": "critical"}
     assert "hunter2" not in json.dumps(facts)
     assert GOOD["registration_shared_secret"] not in json.dumps(probe(tmp_path, GOOD))
 

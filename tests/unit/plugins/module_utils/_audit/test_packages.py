@@ -106,7 +106,9 @@ def test_vulnerabilities_that_can_be_mended_come_first() -> None:
 
 
 def test_urgency_alone_or_distance_alone_is_a_warning() -> None:
-    local = packages.parse_vulnerabilities("CVE-2026-1 a (fixed, high urgency)\nCVE-2026-2 b (fixed, remotely exploitable)\n")
+    local = packages.parse_vulnerabilities(
+        "CVE-2026-1 a (fixed, high urgency)\nCVE-2026-2 b (fixed, remotely exploitable)\n"
+    )
     assert ids(packages.judge_vulnerabilities(local)) == {"vulnerabilities-fixed": "warning"}
     open_ = packages.parse_vulnerabilities("CVE-2026-1 a (remotely exploitable, high urgency)\nCVE-2026-2 b\n")
     assert ids(packages.judge_vulnerabilities(open_)) == {"vulnerabilities-fixed": "ok"}
@@ -129,7 +131,9 @@ def test_debsecan_without_data_is_unknown(tmp_path: pathlib.Path, monkeypatch: p
     assert calls == [["/bin/sh", "--suite", "bookworm", "--format", "summary", "--source", "https://mirror.example/"]]
 
 
-def test_a_tool_that_is_missing_is_skipped_with_the_way_out(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_is_missing_is_skipped_with_the_way_out(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packages, "tool", lambda name: f"/nowhere/{name}")
     for probe in (packages.probe_lynis, packages.debsecan_probe("")):
         with pytest.raises(NotHere, match="install it"):

@@ -12,8 +12,17 @@ from typing import Any
 import jsonschema
 import pytest
 
+from ansible_collections.matrixon.ops.plugins.module_utils import _fleet
 from ansible_collections.matrixon.ops.plugins.module_utils._audit import options, run
-from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import Look, NotHere, Rule, Seen, Skip, Tools, bad
+from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import (
+    Look,
+    NotHere,
+    Rule,
+    Seen,
+    Skip,
+    Tools,
+    bad,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
@@ -73,7 +82,7 @@ def test_a_rule_without_a_finding_is_good(monkeypatch: pytest.MonkeyPatch) -> No
     assert outcome.report.status == "warning"
     check = next(check for check in outcome.report.checks if check.name == "rule_b")
     assert check.target == "thing"
-    assert check.message == "rule-b:thing: it is not; expected: it is; to mend: make it"
+    assert check.message == "it is not; expected: it is; to mend: make it [rule-b:thing]"
 
 
 @pytest.mark.parametrize(
@@ -169,10 +178,25 @@ def test_every_rule_is_in_the_readme_as_it_is_declared() -> None:
 
 def test_names_of_looks_and_ids_of_rules_are_there_once() -> None:
     everything = given(
-        lynis=True, debsecan=True, ports=["22"], firewall=True, directories=["/x"], secret_files=[{"paths": ["/x"], "owners": []}]
+        lynis=True,
+        debsecan=True,
+        ports=["22"],
+        firewall=True,
+        directories=["/x"],
+        secret_files=[{"paths": ["/x"], "owners": []}],
     )
     plan = options.make_plan(everything)
     names = [entry.name for entry in plan if isinstance(entry, Look)]
     assert len(names) == len(set(names))
     ids = [rule.id for entry in plan for rule in entry.rules]
     assert len(ids) == len(set(ids))
+
+
+def test_reports_hide_no_part_of_a_finding() -> None:
+    """What looks like a password in a text is hidden, so no text of a rule may look so."""
+    for rule in options.rules().values():
+        for subject in ("", "thing"):
+            finding = bad(rule, "it was found", subject)
+            message = finding.result("db1", 0).message
+            assert _fleet.redacted(message) == message
+            assert [_fleet.redacted(word) for word in finding.row()] == finding.row()
