@@ -318,18 +318,24 @@ def probe_lynis(tools: Tools, deadline: Deadline) -> dict[str, list[str]]:
 def judge_lynis(values: dict[str, list[str]]) -> Seen:
     """Its warnings are one finding, its suggestions are told."""
     warnings = [line.split("|")[:2] for line in values.get("warning", [])]
-    suggestions = [line.split("|")[:2] for line in values.get("suggestion", [])]
+    suggestions = list(dict.fromkeys(map(_suggestion, values.get("suggestion", []))))
     index = values.get("hardening_index", [""])[0]
     facts = {
         "version": values["lynis_version"][0],
         "hardening_index": int(index) if index.isdigit() else None,
         "warnings": [": ".join(pair) for pair in warnings],
-        "suggestions": [": ".join(pair) for pair in suggestions[:MOST_LISTED]],
+        "suggestions": suggestions[:MOST_LISTED],
     }
     if not warnings:
         return Seen(facts={"lynis": facts})
     text = "; ".join(": ".join(pair) for pair in warnings[:10])
     return Seen([bad(LYNIS, f"{len(warnings)} warnings: {text}", value=len(warnings))], {"lynis": facts})
+
+
+def _suggestion(line: str) -> str:
+    """Return what lynis suggests with its detail, which is a dash where there is none."""
+    test, text, detail = ([*line.split("|"), "", ""])[:3]
+    return f"{test}: {text} ({detail})" if detail.strip("-") else f"{test}: {text}"
 
 
 def plan(options: Facts) -> Plan:
