@@ -119,13 +119,13 @@ def look_all(options: Options, tools: Tools, deadline: Deadline) -> list[Looked]
     pool: Pool[tuple[str, Looked]] = Pool(THREADS, deadline)
     for one in looks(plan):
         pool.add(one.name, _job(one, tools, deadline, options["timeout"]))
-    found, late = pool.collect()
+    found, dummy = pool.collect()
     done = dict(found)
     result = []
     for entry in plan:
         if isinstance(entry, Skip):
             result.append(Looked([skipped(rule, entry.reason) for rule in entry.rules], {}, 0))
-        elif entry.name in done and entry.name not in late:
+        elif entry.name in done:
             result.append(done[entry.name])
         else:
             gone = deadline.failure(f"looking at {entry.name}")

@@ -116,3 +116,10 @@ def test_a_host_without_ssh_and_sudo(tmp_path: pathlib.Path, monkeypatch: pytest
     for probe in (access.probe_sshd, access.probe_sudo):
         with pytest.raises(NotHere):
             probe(Tools(str(tmp_path)), Deadline(5))
+
+
+def test_a_command_that_is_taken_away_lets_nobody_through() -> None:
+    commands = [{"command": "/bin/ls"}, {"command": "ALL", "negated": True}]
+    part = {"Options": [{"authenticate": False}], "Commands": commands}
+    rule = {"User_List": [{"username": "alice"}], "Cmnd_Specs": [part]}
+    assert ids(access.judge_sudo({"defaults": [], "rules": [rule]}, [])) == set()
