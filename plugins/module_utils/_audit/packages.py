@@ -97,11 +97,13 @@ class Upgrade(t.NamedTuple):
     suites: str
     version: str
     installed: str
+    # A newer version that the archive of security updates has, where the newest of all is elsewhere.
+    passed: str = ""
 
     @property
     def security(self) -> bool:
-        """Return whether it comes from the archive of security updates."""
-        return any(suite.endswith("-security") for suite in self.suites.split(","))
+        """Return whether it comes from the archive of security updates, or brings what came from there before."""
+        return bool(self.passed) or any(suite.endswith("-security") for suite in self.suites.split(","))
 
 
 class Vulnerability(t.NamedTuple):
@@ -129,6 +131,16 @@ def parse_upgrades(text: str) -> list[Upgrade]:
             found.append(Upgrade(*match.groups()))
         elif line.strip() and not line.startswith(("Listing...", "WARNING:", "N: ")):
             raise ProbeFailure(PARSE, f"apt listed something that was not understood: {line[:80]!r}")
+    return found
+
+
+def parse_madison(text: str) -> dict[str, list[str]]:
+    """Return by package the versions that the archive of security updates has, from 'apt-cache madison'."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        words = [word.strip() for word in line.split("|")]
+        if len(words) == 3 and re.search(r" \S+-security(/| )", f"{words[2]} "):
+            found.setdefault(words[0], []).append(words[1])
     return found
 
 
@@ -179,7 +191,24 @@ def probe_updates(tools: Tools, deadline: Deadline) -> Facts:
     ]
     updated = max(os.stat(path).st_mtime for path in stamps if os.path.exists(path))
     text = ask(["apt", *NO_CACHE, "list", "--upgradable"], tools, deadline)
-    return {"age": max(0.0, tools.now - updated), "upgrades": parse_upgrades(text)}
+    upgrades = parse_upgrades(text)
+    return {"age": max(0.0, tools.now - updated), "upgrades": _with_passed(upgrades, tools, deadline)}
+
+
+def _with_passed(upgrades: list[Upgrade], tools: Tools, deadline: Deadline) -> list[Upgrade]:
+    """Note where a security update was passed by a later one: a point release takes them in."""
+    others = [one.package for one in upgrades if not one.security]
+    if not others:
+        return upgrades
+    known = parse_madison(ask(["apt-cache", *NO_CACHE, "madison", *others], tools, deadline))
+
+    def is_newer(version: str, installed: str) -> bool:
+        return tools.runner(["dpkg", "--compare-versions", version, "gt", installed], deadline).code == 0
+
+    return [
+        one._replace(passed=next((v for v in known.get(one.package, []) if is_newer(v, one.installed)), ""))
+        for one in upgrades
+    ]
 
 
 def judge_updates(facts: Facts, lists_days: float) -> Seen:

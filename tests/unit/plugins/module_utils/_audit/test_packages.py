@@ -169,3 +169,28 @@ def test_lynis_writes_into_a_directory_that_is_gone(tmp_path: pathlib.Path, monk
 
     assert packages.probe_lynis(Tools(str(tmp_path), runner, NOW), Deadline(5)) == {"lynis_version": ["3.0.8"]}
     assert not places[0].exists()
+
+
+MADISON = """   openssl | 3.5.9-1~deb13u1 | http://deb.debian.org/debian trixie/main amd64 Packages
+   openssl | 3.5.7-1~deb13u3 | http://security.debian.org/debian-security trixie-security/main amd64 Packages
+    tzdata | 2026f-0+deb13u1 | http://deb.debian.org/debian trixie/main amd64 Packages
+"""
+
+
+@pytest.mark.parametrize(("newer", "security"), [(0, True), (1, False)])
+def test_a_point_release_that_took_a_security_update_in_is_one(
+    tmp_path: pathlib.Path, newer: int, security: bool
+) -> None:
+    """apt names only where the newest version is."""
+    tools = lists(tmp_path, DAY)
+    listed = "Listing...\nopenssl/stable 3.5.9-1~deb13u1 amd64 [upgradable from: 3.5.7-1~deb13u1]\n"
+
+    def runner(argv: list[str], _deadline: Deadline) -> Finished:
+        if "dpkg" in argv[0]:
+            assert argv[1:] == ["--compare-versions", "3.5.7-1~deb13u3", "gt", "3.5.7-1~deb13u1"]
+            return Finished(newer, "", "")
+        return Finished(0, MADISON if "madison" in argv else listed, "")
+
+    found = packages.probe_updates(Tools(tools.root, runner, NOW), Deadline(5))["upgrades"]
+    assert [one.security for one in found] == [security]
+    assert packages.parse_madison(MADISON) == {"openssl": ["3.5.7-1~deb13u3"]}
