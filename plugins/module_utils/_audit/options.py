@@ -65,7 +65,7 @@ HOMESERVER_SPEC: dict[str, t.Any] = dict(
     settings=dict(type="dict", default={}),
     unsupported=dict(type="str"),
     signing_key=dict(type="path", no_log=False),
-    signing_key_max_days=dict(type="float", default=1095),
+    signing_key_max_days=dict(type="float", default=1095, no_log=False),
 )
 EXCEPTION_SPEC: dict[str, t.Any] = dict(
     id=dict(type="str", required=True),
