@@ -25,6 +25,15 @@ def row(days_ago: float, value: float, host: str = "db1", resource: str = "disk:
     return Row(NOW - datetime.timedelta(days=days_ago), "example", host, resource, value, 140 * GIB, "B")
 
 
+TABLES = {
+    "name": "tables",
+    "title": "Largest tables",
+    "columns": [{"title": "table", "unit": "code"}, {"title": "size", "unit": "B"}],
+    "rows": [["events", 5 * GIB]],
+    "bar": 1,
+}
+
+
 def document(*rows: Row, host: str = "db1") -> dict[str, t.Any]:
     return {
         "schema": "matrixon.ops/report/1",
@@ -38,7 +47,7 @@ def document(*rows: Row, host: str = "db1") -> dict[str, t.Any]:
         "status": "ok",
         "counts": {"ok": 1, "warning": 0, "critical": 0, "unknown": 0, "skipped": 0},
         "checks": [{"name": "capacity_disk", "target": "/var", "status": "ok", "duration_ms": 1, "source": "probe"}],
-        "facts": {"rows": [one.as_dict() for one in rows], "rankings": [{"name": "tables"}]},
+        "facts": {"rows": [one.as_dict() for one in rows], "rankings": [TABLES]},
         "evidence": [],
     }
 
