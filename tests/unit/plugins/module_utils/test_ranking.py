@@ -55,9 +55,9 @@ def test_a_short_row_is_filled_a_long_one_cut_and_what_is_no_row_is_counted():
     assert table["notes"] == ["2 rows could not be read."]
 
 
-@pytest.mark.parametrize("bar", [None, -1, 2, True, "1", 1.0])
-def test_without_a_column_of_its_own_there_is_no_bar(bar):
-    table = _ranking.table(queries(1, 2, bar=bar))
+@pytest.mark.parametrize("place", [None, -1, 2, True, "1", 1.0])
+def test_without_a_column_of_its_own_there_is_no_bar(place):
+    table = _ranking.table(queries(1, 2, bar=place))
     assert all(item["share"] is None for row in table["shown"] for item in row)
 
 
