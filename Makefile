@@ -77,6 +77,9 @@ soak: setup system images ## Run the long randomised tests; repeat a run with SE
 	MATRIXON_DR_TESTS=soak molecule test --scenario-name dr_failover
 	SEED=$(SEED) $(CONTAINED) $(PGBACKREST:%=--package %) -- \
 		python3 -m pytest -s -p no:cacheprovider -o addopts=--import-mode=importlib tests/soak/test_archive_loss.py
+	$(CONTAINED) $(PGBACKREST:%=--package %) -- \
+		python3 -m pytest -p no:cacheprovider -o addopts=--import-mode=importlib \
+		tests/integration/backup/test_pgbackrest.py
 
 pins: ## Write tests/constraints.txt anew with the newest versions
 	$(PYTHON) -m venv --clear .build/pins
