@@ -42,7 +42,7 @@ def test_a_drill_that_is_killed_reaches_nobody_and_the_next_one_removes_it(repor
     inside = ["nsenter", f"--target={pid}", "--net", "--", "python3", "-c", CONNECT]
     on("hs2", *inside, "127.0.0.1:5499")
     for address in OTHERS:
-        said = on("hs2", "sh", "-c", '"$@" 2>&1 || true', "sh", *inside, address)
+        said = on("hs2", "sh", "-c", '! "$@" 2>&1', "sh", *inside, address)
         assert "Network is unreachable" in said, (address, said)
     devices = on("hs2", "cat", f"/proc/{pid}/net/dev").splitlines()[2:]
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
