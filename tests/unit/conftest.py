@@ -46,7 +46,7 @@ def serve() -> Iterator[Serve]:
     servers: list[Server] = []
 
     def start(*args: object, **options: object) -> Server:
-        servers.append(Server(*args, **options))  # type: ignore[arg-type]
+        servers.append(Server(*args, **options))
         return servers[-1]
 
     yield start

@@ -128,7 +128,7 @@ def test_a_task_that_wants_no_rights_says_so_to_inventories_too(name: str) -> No
 @pytest.mark.parametrize("name", git_files(":(glob)playbooks/*.yml"))
 def test_playbook_says_if_it_may_be_sliced(name: str) -> None:
     text = (ROOT / name).read_text()
-    header = text[: re.search(r"^- ", text, re.MULTILINE).start()]  # type: ignore[union-attr]
+    header = text[: re.search(r"^- ", text, re.MULTILINE).start()]
     assert SLICING.search(header), "the header needs a line `# Safe to slice...` or `# Not safe to slice...`"
 
 

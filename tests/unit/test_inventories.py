@@ -32,7 +32,7 @@ def host_variables() -> dict[str, set[str]]:
         for name, variables in (group.get("hosts") or {}).items():
             found.setdefault(name, set()).update(variables or {})
         for child in (group.get("children") or {}).values():
-            walk(child)  # type: ignore[arg-type]
+            walk(child)
 
     walk(yaml.safe_load((EXAMPLE / "hosts.yml").read_text())["all"])
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import time
 import typing as t
@@ -257,7 +258,7 @@ class _Run:
             ],
         )
         for check in COUNTED:
-            yield check, lambda check=check: judge.counted(check, seen, self._limits(check))  # type: ignore[misc]
+            yield check, functools.partial(judge.counted, check, seen, self._limits(check))
         if SERVER not in self.missing:
             yield ADDRESSES, lambda: judge.addresses(self.tally, options["proxies"], names)
         if self.connections is not None:

@@ -72,7 +72,7 @@ def find(name: str, well_known: Any = None, srv: dict[str, Srv | ProbeFailure] |
             raise answer
         return answer
 
-    return discover(name, Http(answers), look_up, Deadline(5))  # type: ignore[arg-type]
+    return discover(name, Http(answers), look_up, Deadline(5))
 
 
 FED, OLD = "_matrix-fed._tcp.", "_matrix._tcp."
@@ -222,10 +222,10 @@ def test_every_kind_of_redirect_is_followed(status: int) -> None:
 def test_redirects_are_not_followed_without_end_and_a_file_is_read_once() -> None:
     way = [f"https://h{number}.test/x" for number in range(9)]
     http = Http({URL: goes_to(way[0]), **{url: goes_to(after) for url, after in zip(way, way[1:], strict=False)}})
-    found = discover("example.test", http, lambda *_args: None, Deadline(5))  # type: ignore[arg-type]
+    found = discover("example.test", http, lambda *_args: None, Deadline(5))
     assert found.trouble is not None and len(http.asked) == 5
     http = Http({URL: says("m.test:443")})
-    discover("example.test", http, lambda *_args: None, Deadline(5))  # type: ignore[arg-type]
+    discover("example.test", http, lambda *_args: None, Deadline(5))
     assert http.asked == [URL]
 
 

@@ -34,7 +34,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encodi
 
 
 def fetch(server: servers.Server, seconds: float = 5, **options: object) -> Response:
-    return HttpClient().request("GET", f"http://{server.authority}/x", Deadline(seconds), token=TOKEN, **options)  # type: ignore[arg-type]
+    return HttpClient().request("GET", f"http://{server.authority}/x", Deadline(seconds), token=TOKEN, **options)
 
 
 def failure_with(server: servers.Server, seconds: float = 5, **options: object) -> ProbeFailure:

@@ -47,7 +47,7 @@ class Http:
 
 
 def client(answer: Answer | ProbeFailure, token: str | None = None) -> _matrix.Client:
-    return _matrix.Client(Http(lambda _method, _url: answer), BASE + "/", token)  # type: ignore[arg-type]
+    return _matrix.Client(Http(lambda _method, _url: answer), BASE + "/", token)
 
 
 CALLS: dict[str, tuple[Callable[[_matrix.Client], Any], Any, Any]] = {
@@ -120,7 +120,7 @@ def test_refusal_tells_status_and_reason_and_no_token_to(
 def test_token_is_sent_apart_from_the_url_by(call: Callable, document: Any, found: Any) -> None:
     speaker = client((200, document), "syt_secret")
     call(speaker)
-    ((_method, url, token, _body),) = speaker.http.asked  # type: ignore[attr-defined]
+    ((_method, url, token, _body),) = speaker.http.asked
     assert token == "syt_secret" and "syt_secret" not in url
     assert url.startswith(BASE + "/_matrix/")
 
@@ -151,7 +151,7 @@ class Homeserver:
         return 200, {"next_batch": f"s{at}", "rooms": {"join": joined}}
 
     def deliver(self, seconds: float = 10) -> tuple[str, float]:
-        users = [_matrix.Client(self.http, BASE, token) for token in ("syt_sender", "syt_reader")]  # type: ignore[arg-type]
+        users = [_matrix.Client(self.http, BASE, token) for token in ("syt_sender", "syt_reader")]
         return _matrix.deliver_marker(users[0], users[1], ROOM, 1_700_000_000_000, Deadline(seconds, self.clock))
 
 

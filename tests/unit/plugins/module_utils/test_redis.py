@@ -22,7 +22,7 @@ GOOD = {"AUTH": b"+OK\r\n", "PING": b"+PONG\r\n", "INFO": servers.bulk(INFO)}
 
 
 def server_at(server: servers.Server, **options: object) -> RedisServer:
-    return RedisServer("127.0.0.1", server.port, **options)  # type: ignore[arg-type]
+    return RedisServer("127.0.0.1", server.port, **options)
 
 
 def talk(redis: RedisServer, seconds: float = 5) -> dict[str, str]:

@@ -85,7 +85,7 @@ def test_fetch_stops_at_a_limit(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (urllib.error.HTTPError(URL, 404, "Not Found", None, None), "the server answers 404 Not Found"),  # type: ignore[arg-type]
+        (urllib.error.HTTPError(URL, 404, "Not Found", None, None), "the server answers 404 Not Found"),
         (urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
         (ValueError("unknown url type: 'x'"), "cannot be fetched: unknown url type"),
     ],
@@ -291,8 +291,8 @@ def test_a_page_of_html_is_no_archive(tmp_path: pathlib.Path) -> None:
 
 
 def elf(machine: int, order: str = "little") -> bytes:
-    head = b"\x7fELF" + bytes([2, 1 if order == "little" else 2]) + bytes(10) + (2).to_bytes(2, order)  # type: ignore[arg-type]
-    return head + machine.to_bytes(2, order) + bytes(40)  # type: ignore[arg-type]
+    head = b"\x7fELF" + bytes([2, 1 if order == "little" else 2]) + bytes(10) + (2).to_bytes(2, order)
+    return head + machine.to_bytes(2, order) + bytes(40)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class Homeserver:
         return 200, {"next_batch": "s1", "rooms": {"join": {ROOM: {"timeline": {"events": events}}}}}
 
     def tried(self, person: _user.Person = PERSON) -> dict[str, CheckResult]:
-        checks = _user.try_all(self, BASE, person, Deadline(10))  # type: ignore[arg-type]
+        checks = _user.try_all(self, BASE, person, Deadline(10))
         assert [check.name for check in checks] == ["user_login", "user_message", "user_media"]
         assert {check.target for check in checks} == {BASE}
         told = repr(checks)

@@ -105,7 +105,6 @@ def test_what_a_profile_does_not_name_is_skipped(tmp_path: pathlib.Path) -> None
     assert set(found.values()) == {"skipped"} and len(found) == 5
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the command of this profile needs tomllib")
 def test_the_command_of_matrixon_reads_toml(tmp_path: pathlib.Path) -> None:
     (tmp_path / "matrixon.toml").write_text("[global]\nallow_registration = true\n")
     command = [sys.executable, *MATRIXON["configuration"]["value"][1:]]

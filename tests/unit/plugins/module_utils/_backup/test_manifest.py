@@ -324,7 +324,7 @@ def test_a_manifest_that_health_checks_could_not_read_is_not_written(monkeypatch
 
 def test_a_manifest_is_not_changed_by_accident() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        full().id = "other"  # type: ignore[misc]
+        full().id = "other"
 
 
 # --- names

@@ -51,7 +51,7 @@ CASES = {
 def test_the_truth_is_within_the_interval_as_often_as_it_says(case: str, count: int) -> None:
     seeds, inside, slopes = 50, 0, 0
     for seed in range(seeds):
-        values = grown(seed, count, **CASES[case])  # type: ignore[arg-type]
+        values = grown(seed, count, **CASES[case])
         fitted = growth.fit(days(values[:count]), count, LEVEL)
         for ahead in (7, 30, 90):
             expected = fitted.expect(ahead)
@@ -87,7 +87,7 @@ def test_the_day_of_reaching_is_within_its_interval(case: str) -> None:
     slope = float(CASES[case]["slope"])
     right = 0
     for seed in range(30):
-        values = grown(seed, 56, noise=2.0, **CASES[case])  # type: ignore[arg-type]
+        values = grown(seed, 56, noise=2.0, **CASES[case])
         threshold = values[55] + slope * 60
         reached = growth.fit(days(values[:56]), 56, LEVEL).reach(threshold, 400)
         # The day on which the line itself gets there, without the noise of that day.

@@ -66,7 +66,7 @@ def test_a_standby_without_fault_has_nine_checks_that_are_ok() -> None:
         ({"timeline": 2}, "timeline", "critical"),
         ({"timeline": 2}, "marker", "critical"),
         ({"marker": {"id": "one", "visible": False}}, "marker", "critical"),
-        ({"limits": {**FACTS["limits"], "max_connections": 199}}, "limits", "critical"),  # type: ignore[dict-item]
+        ({"limits": {**FACTS["limits"], "max_connections": 199}}, "limits", "critical"),
         ({"half_rewound": True}, "server", "critical"),
         ({"replay_lsn": None}, "lag", "unknown"),
         ({"replay_lsn": "0/5000000", "replayed_at": None}, "lag", "unknown"),

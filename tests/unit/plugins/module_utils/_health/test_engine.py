@@ -50,7 +50,7 @@ DETAIL = Check("detail", "a part of it", judge_value, unit="ms", warning=10, cri
 
 
 def probe(run: Callable[[Deadline], Facts], *checks: Check, target: str = "db1", **options: object) -> Probe:
-    return Probe(target, checks or (GATE,), run, **options)  # type: ignore[arg-type]
+    return Probe(target, checks or (GATE,), run, **options)
 
 
 def finding(value: float) -> Callable[[Deadline], Facts]:
@@ -85,7 +85,7 @@ def in_turn(*values: float | ProbeFailure) -> Callable[[Deadline], Facts]:
 
 def run(*plan: Probe | Skip, seconds: float = 5, **policy: object) -> engine.Outcome:
     entries: Plan = list(plan)
-    return engine.execute(entries, engine.Policy(**policy), Deadline(seconds))  # type: ignore[arg-type]
+    return engine.execute(entries, engine.Policy(**policy), Deadline(seconds))
 
 
 def only(outcome: engine.Outcome) -> CheckResult:
@@ -167,14 +167,14 @@ JUDGES: dict[str, Callable[[Facts, Limits], object]] = {
     "raises": lambda facts, _limits: facts["nothing of this name"],
     "returns nothing": lambda _facts, _limits: None,
     "returns a list with something else in it": lambda _facts, _limits: [Verdict(OK, "fine"), "fine"],
-    "returns no number": lambda _facts, _limits: Verdict(OK, "fine", value="12"),  # type: ignore[arg-type]
+    "returns no number": lambda _facts, _limits: Verdict(OK, "fine", value="12"),
     "returns an empty list": lambda _facts, _limits: [],
 }
 
 
 @pytest.mark.parametrize("judge", JUDGES.values(), ids=list(JUDGES))
 def test_check_is_unknown_and_the_others_intact_when_its_judge(judge: object) -> None:
-    broken = Check("broken", "", judge, gate=True)  # type: ignore[arg-type]
+    broken = Check("broken", "", judge, gate=True)
     result, same_probe, other = run(probe(finding(1), broken, DETAIL), probe(finding(2)), seconds=1).results
     assert (result.name, result.status, result.error_kind) == ("broken", UNKNOWN, "internal")
     assert "please report" in result.message

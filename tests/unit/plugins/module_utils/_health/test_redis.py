@@ -256,4 +256,4 @@ def test_ping_is_timed_in_milliseconds(clock) -> None:
 
     deadline = Deadline(5, clock)
     clock.now += 1
-    assert redis._ping(Slow(), deadline) == pytest.approx(250)  # type: ignore[arg-type]
+    assert redis._ping(Slow(), deadline) == pytest.approx(250)

@@ -67,7 +67,7 @@ def test_address(text: str, address: str) -> None:
 
 def expect(listening: set[tuple[str, int]], address: str | None, port: int = 8008) -> Verdict:
     facts = {"sockets": Sockets(1, 2, listening), "listeners": [{"name": "api", "port": port, "address": address}]}
-    (verdict,) = LISTENERS.judge(facts, LISTENERS.limits)  # type: ignore[misc]
+    (verdict,) = LISTENERS.judge(facts, LISTENERS.limits)
     assert verdict.target == "api"
     return verdict
 

@@ -88,7 +88,7 @@ def judge_unit(it: Unit, before: int | None = None) -> Verdict:
         "now": NOW,
         "before": None if before is None else {"a": {"restarts": before}},
     }
-    (verdict,) = UNITS.judge(facts, UNITS.limits)  # type: ignore[misc]
+    (verdict,) = UNITS.judge(facts, UNITS.limits)
     return verdict
 
 
@@ -286,7 +286,7 @@ def test_a_tool_that_hangs_ends_with_the_deadline() -> None:
 
 
 def of_files(entry: Any) -> Verdict:
-    (verdict,) = OPEN_FILES.judge({"booted": True, "processes": {"a": entry}}, OPEN_FILES.limits)  # type: ignore[misc]
+    (verdict,) = OPEN_FILES.judge({"booted": True, "processes": {"a": entry}}, OPEN_FILES.limits)
     return verdict
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import counters
@@ -78,9 +80,9 @@ def test_pressure_swaps_and_accepted_connections() -> None:
 @pytest.mark.parametrize(
     "parse", [counters.parse_cpu, counters.parse_stall, counters.parse_swaps, counters.parse_accepted]
 )
-def test_what_is_not_understood_is_a_failure_and_no_zero(parse: object) -> None:
+def test_what_is_not_understood_is_a_failure_and_no_zero(parse: t.Callable[[str], object]) -> None:
     with pytest.raises(ProbeFailure):
-        parse("nonsense\n")  # type: ignore[operator]
+        parse("nonsense\n")
 
 
 def test_a_process_with_brackets_in_its_name() -> None:

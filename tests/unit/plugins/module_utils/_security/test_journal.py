@@ -51,7 +51,7 @@ def read(canned: Canned, cursor: str | None = None) -> tuple[Read, bytes]:
         seen.append(block)
         return 0
 
-    done = read_journal(["--unit=x"], cursor, 100.5, take, Deadline(9), canned)  # type: ignore[arg-type]
+    done = read_journal(["--unit=x"], cursor, 100.5, take, Deadline(9), canned)
     return done, b"".join(seen)
 
 

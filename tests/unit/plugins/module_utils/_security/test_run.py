@@ -96,7 +96,7 @@ class Host:
         return {**defaults, **fixed, **given}
 
     def look(self, check_mode: bool = False, commit: bool = True, **given: Any) -> dict[str, Any]:
-        tools = Tools(self.journal, no_tool, str(self.directory), logs=Clock(utc))  # type: ignore[arg-type]
+        tools = Tools(self.journal, no_tool, str(self.directory), logs=Clock(utc))
         with watched(self.options(**given), check_mode, self.now, tools) as outcome:
             document = outcome.report.as_dict()
             if commit:
@@ -437,7 +437,7 @@ def test_a_log_larger_than_what_is_held_at_once_and_a_line_of_a_megabyte(host: H
             file.write(wrong(number) + filler * 500 + access(number))
             if number == 30:
                 file.write("y" * 1_500_000 + "\n" + wrong(900)[:-1] + " " * 1_200_000 + "\n")
-    tools = Tools(self_journal := host.journal, no_tool, logs=Clock(utc), chunk=65536)  # type: ignore[arg-type]
+    tools = Tools(self_journal := host.journal, no_tool, logs=Clock(utc), chunk=65536)
     assert not self_journal.entries
     with watched(host.options(), True, NOW, tools) as outcome:
         facts = outcome.report.facts

@@ -21,11 +21,11 @@ WRONG, RATE = "login_wrong_password", "rate_limited"
 
 
 def event(seconds: float = 0, kind: str = WRONG, request: str | None = "POST-1", **more: str) -> Event:
-    return Event(kind, seconds, more.pop("unit", "u"), request, **more)  # type: ignore[arg-type]
+    return Event(kind, seconds, more.pop("unit", "u"), request, **more)
 
 
 def access(request: str = "POST-1", address: str = "203.0.113.5", unit: str = "u", **more: object) -> Access:
-    return Access(unit, request, address, more.get("user"), bool(more.get("internal")))  # type: ignore[arg-type]
+    return Access(unit, request, address, more.get("user"), bool(more.get("internal")))
 
 
 def test_an_event_gets_the_address_of_its_request() -> None:
