@@ -30,17 +30,10 @@ from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _command, _files
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_host as host
-from ansible_collections.matrixon.ops.plugins.module_utils._backup import (
-    cluster,
-    drill,
-    locks,
-    process,
-    rebuild,
-    scratch,
-)
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import cluster, drill, locks, process, scratch
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
-from ansible_collections.matrixon.ops.plugins.module_utils._dr import standby
+from ansible_collections.matrixon.ops.plugins.module_utils._dr import backup_set, standby
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.gates import FREE_SHARE
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import (
     PATRONI,
@@ -73,16 +66,6 @@ POLL = 0.1
 COPYING, OPEN = "copying", "open"
 SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 LIMITS = tuple(host.LIMITS.values())
-# What a restore is told beside what was asked for.
-RESTORE: Facts = {
-    "component": "database",
-    "timeline": None,
-    "media": None,
-    "identity_file": None,
-    "queries": [],
-    "truncate": [],
-    "slot": None,
-}
 TLS = ("ssl", "ssl_cert_file", "ssl_key_file")
 
 # What the copy runs with, beside what follows from where it lies. It follows nobody and archives nothing. What makes a
@@ -432,24 +415,7 @@ def _remove_tree(directory: str) -> None:
     shutil.rmtree(directory)
 
 
-def restore(work: Work, check: bool = False) -> Outcome:
-    """Restore a backup set to the place of the copy, or say in check mode whether that could be done."""
-    # What an earlier drill left is removed before, so a look does not ask whether the place itself is free.
-    place = f"{work.directory}.restored" if check else work.data
-    asked = {"directory": place, "owner": work.options["owner"], "deadline": work.deadline.remaining()}
-    outcome = rebuild.run({**RESTORE, **work.options["backup"], **asked}, check)
-    if outcome.failed:
-        raise BackupError(INTERNAL, f"backup: {outcome.msg}")
-    return outcome
-
-
-def restored(outcome: Outcome) -> Facts:
-    """Return from which set a copy was restored, and to where: a position of the log, but for a dump."""
-    facts = outcome.report.facts if outcome.report else {}
-    return {"set": facts["set"]["id"], "end": f"{facts['lsn']} of the log" if "lsn" in facts else facts["target"]}
-
-
-def take(work: Work, facts: Facts, begun: str) -> Facts:
+def take(work: Work, facts: Facts, begun: str, source: Options | None) -> Facts:
     """Copy the server's data or restore a set, and open the copy as a standby that follows nobody."""
     options, place = work.options, work.place
     os.mkdir(work.directory, 0o700)
@@ -458,11 +424,8 @@ def take(work: Work, facts: Facts, begun: str) -> Facts:
     state = {"begun": begun, "until": begun, "step": COPYING}
     write_state(work.directory, state)
     started = work.deadline.elapsed()
-    source = {}
-    if options["backup"]:
-        source = restored(restore(work))
-        _require_system(work, facts)
-    else:
+    restored = backup_set.restore(source, work.deadline, work.data) if source else None
+    if not restored:
         place.runner.make_directory(work.data)
         _base_backup(work)
     copied = work.deadline.elapsed()
@@ -478,19 +441,8 @@ def take(work: Work, facts: Facts, begun: str) -> Facts:
         "bytes": size,
         "copy_seconds": round(copied - started, 3),
         "open_seconds": round(work.deadline.elapsed() - copied, 3),
-        **source,
+        **(restored._asdict() if restored else {}),
     }
-
-
-def _require_system(work: Work, facts: Facts) -> None:
-    """Refuse what was restored if it is of another database than the one that is followed here."""
-    control = scratch.control(work.place.runner, work.place.tools, work.data, work.deadline)
-    found, wanted = control["Database system identifier"], str(facts["system_identifier"])
-    if found != wanted:
-        raise BackupError(
-            INTERNAL,
-            f"backup: the set is of the database {found}, and this host has {wanted}; name the sets of this deployment",
-        )
 
 
 def _base_backup(work: Work) -> None:
@@ -614,32 +566,33 @@ def run(options: Options, check: bool, clock: t.Callable[[], float] = time.monot
             refuse(reasons)
             return Outcome(msg="the copy was read", values={"checks": check_copy(work), "production": shown(before)})
         reasons += _obstacles(work, before)
-        reasons += _no_set(work)
+        source, why_not = restorable(work, before)
+        reasons += why_not
         values: Facts = {"production": shown(before), "reasons": reasons, "needed_bytes": _needed(before)}
         values["room_bytes"] = before["room_bytes"]
         if options["state"] == LOOKED:
             return Outcome(msg="; ".join(reasons) or "a copy can be taken", values=values)
         refuse(reasons)
         if check:
-            steps = plan(work, before)
+            steps = plan(work, before, source)
             return Outcome(changed=True, msg="; ".join(steps), plan=steps, values=values)
         removed = remove(work)
         begun = rfc3339(now)
         try:
-            copy = take(work, before, begun)
+            copy = take(work, before, begun, source)
         except BaseException:
             with process.uninterrupted():
                 remove(Work(options, Deadline(60, clock), work.place))
             raise
         values.update(place=copy, removed=removed, run=begun)
-        verb = f"restored from set {copy['set']}" if options["backup"] else "copied"
+        verb = f"restored from set {copy['set']}" if source else "copied"
         took = f"{human(copy['bytes'], 'B')} were {verb} in {copy['copy_seconds']:.1f} s"
-        values["checks"] = [_restored(copy, took)] if options["backup"] else []
+        values["checks"] = [_restored(copy, took)] if source else []
         return Outcome(changed=True, msg=f"{took}, and the copy is open", values=values)
 
 
 def _restored(copy: Facts, took: str) -> Facts:
-    words = f"{took}, to {copy['end']}: so long it would take if the standby were lost, too"
+    words = f"{took}, to {copy['end']} of the log: so long it would take if the standby were lost, too"
     found = _finding("drill_restore", "ok", words, copy["copy_seconds"])
     return {**found, "value": copy["copy_seconds"], "unit": "s"}
 
@@ -661,14 +614,19 @@ def _obstacles(work: Work, facts: Facts) -> list[str]:
     return found
 
 
-def _no_set(work: Work) -> list[str]:
-    if not work.options["backup"]:
-        return []
+def restorable(work: Work, facts: Facts) -> tuple[Options | None, list[str]]:
+    """Return the set to restore, if one was asked for, and why it cannot be."""
+    backup, identifier = work.options["backup"], facts.get("system_identifier")
+    # Without an answer of the server that is a reason by itself.
+    if not backup or not identifier:
+        return None, []
     try:
-        restore(work, check=True)
+        source = backup_set.choose(backup, work.options["owner"], str(identifier))
+        # What an earlier drill left is removed before, so whether the place itself is free does not matter.
+        backup_set.look(source, work.deadline, f"{work.directory}.restored")
     except BackupError as error:
-        return [error.message]
-    return []
+        return None, [f"backup: {error.message}"]
+    return source, []
 
 
 def _readable(path: str) -> bool:
@@ -678,13 +636,12 @@ def _readable(path: str) -> bool:
         return False
 
 
-def plan(work: Work, facts: Facts) -> tuple[str, ...]:
+def plan(work: Work, facts: Facts, source: Options | None) -> tuple[str, ...]:
     """Return what would be done, in sentences."""
     steps = [f"remove {what}, which an earlier drill left" for what in leftovers(work)]
-    if work.options["backup"]:
-        steps += [line.replace(f"{work.directory}.restored", work.data) for line in restore(work, check=True).plan]
-    else:
-        steps.append(f"copy {human(facts['data_bytes'], 'B')} of the server's data to {work.data}")
+    size = human(facts["data_bytes"], "B")
+    what = f"restore set {source['set']}" if source else f"copy {size} of the server's data"
+    steps.append(f"{what} to {work.data}")
     where = (
         f"port {copy_port(work.options)} of {work.options['listen_address']}" if work.options["listen_address"] else RUN
     )

@@ -9,11 +9,8 @@ import socket
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.outcome import Outcome
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.steps import Steps
-from ansible_collections.matrixon.ops.plugins.module_utils._backup.store import utc_now
-from ansible_collections.matrixon.ops.plugins.module_utils._dr import copy
+from ansible_collections.matrixon.ops.plugins.module_utils._dr import backup_set, copy
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.server import Host
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
@@ -164,24 +161,34 @@ def test_a_set_that_cannot_be_restored_is_a_reason_and_nothing_is_made(tmp_path:
     backup = {"root": str(tmp_path / "sets"), "deployment": "d", "profile": "synapse", "server": "db1"}
     backup.update(set="latest", target="latest", archive=None, accept_unverified="", pgbackrest=None)
     options = {**OPTIONS, "directory": str(tmp_path / "copy"), "owner": None, "backup": backup}
-    work = copy.Work(options, Deadline(60), PLACE)
-    (reason,) = copy._no_set(work)
-    assert reason.startswith("backup: critical: ") and "there is no complete set" in reason
+    facts = {**FACTS, "system_identifier": "7"}
+    source, (reason,) = copy.restorable(copy.Work(options, Deadline(60), PLACE), facts)
+    assert source is None and reason.startswith("backup: there is no complete set")
+    backup["set"] = "unproven"
+    source, (reason,) = copy.restorable(copy.Work(options, Deadline(60), PLACE), facts)
+    assert reason == "backup: set: 'unproven' is not one set; name one, or latest"
     assert list(tmp_path.iterdir()) == []
-    assert copy._no_set(copy.Work({**options, "backup": None}, Deadline(60), PLACE)) == []
+    assert copy.restorable(copy.Work({**options, "backup": None}, Deadline(60), PLACE), facts) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "words"),
+    [
+        ("full", "7", None),
+        ("incremental", "7", None),
+        ("logical", "7", "set s is a dump"),
+        ("full", "8", "set s is of the database 8, and this host has 7"),
+        ("full", None, "set s is of the database without a name"),
+    ],
+)
+def test_a_set_of_another_database_and_a_dump_do_not_fit(kind: str, found: str | None, words: str | None) -> None:
+    why = backup_set.unfit("s", kind, found, "7")
+    assert why is None if words is None else str(why).startswith(words)
 
 
 def test_limits_are_those_of_the_server_that_needs_more() -> None:
     scratch = {"max_wal_senders": 0, "max_connections": 300}
     assert copy.at_least(scratch, LIMITS) == {"max_wal_senders": 10, "max_connections": 300}
-
-
-def test_the_end_of_what_was_restored_is_a_position_of_the_log_if_it_has_one() -> None:
-    report = Steps("restore", "db1", "d", "synapse", utc_now).report()
-    report.facts.update(set={"id": "20261127T120000Z-abcd"}, target="latest")
-    assert copy.restored(Outcome(report=report)) == {"set": "20261127T120000Z-abcd", "end": "latest"}
-    report.facts["lsn"] = "0/5000060"
-    assert copy.restored(Outcome(report=report))["end"] == "0/5000060 of the log"
 
 
 def test_the_copy_follows_nobody_archives_nothing_and_listens_to_nobody() -> None:
