@@ -186,4 +186,4 @@ def test_a_main_process_that_moves_stops_on_its_old_host_before_it_starts_on_the
     assert run.code == 0, run.output
     assert (runs("hs1"), runs("hs2")) == ("active", "inactive")
     assert moment(server, "hs2", "Stopped") < moment(server, "hs1", "Starting")
-    assert playbook("homeserver").changed == set()
+    assert playbook("site").changed == set()

@@ -249,7 +249,7 @@ numbers = itertools.count(1)
 Make = t.Callable[..., Native]
 
 
-def until(condition: t.Callable[[], t.Any], seconds: float = 60) -> None:
+def until(condition: t.Callable[[], t.Any], seconds: float = 20) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not condition():
