@@ -38,8 +38,8 @@ PLAYBOOK_TIMEOUT_S = 600
 # Connections that are kept, and found to lead nowhere when a region was lost.
 SSH = "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
 # What the hosts, and this machine, have as addresses.
-CONTROLLER, WITNESS = "controller", "third"
-ADDRESSES = {"lb1": 11, "lb2": 12, "hs1": 21, "hs2": 22, "db1": 31, "db2": 32, WITNESS: 51, CONTROLLER: 1}
+CONTROLLER = "controller"
+ADDRESSES = {"lb1": 11, "lb2": 12, "hs1": 21, "hs2": 22, "db1": 31, "db2": 32, "third": 51, CONTROLLER: 1}
 
 
 def until(condition: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
