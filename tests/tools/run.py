@@ -15,6 +15,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,14 @@ class Result:
         passed = number["tests"] - failed - number["skipped"]
         # Never "0 failed" when pytest itself said no, e.g. because it found no test.
         return Counter(passed=passed, failed=max(failed, int(self.code != 0)), skipped=number["skipped"])
+
+    def failures(self) -> list[str]:
+        """Name what failed in a step with servers: tests of pytest or, where none did, tasks of Ansible."""
+        if not self.code or self.name in STATIC:
+            return []
+        lines = self.output.splitlines()
+        tests = [line for line in lines if re.match(r"(FAILED|ERROR) \S+\.py", line)]
+        return [line[:300] for line in tests or [line for line in lines if line.startswith("fatal: ")][-5:]]
 
 
 def snapshot(base: pathlib.Path) -> pathlib.Path:
@@ -150,6 +159,9 @@ def main() -> int:
     total = sum((result.counts() for result in results), Counter())
     failed = [result.name for result in results if result.code]
     print(f"\n{len(results)} steps in {time.monotonic() - started:.0f} s; full output in reports/")
+    for result in results:
+        for line in result.failures():
+            print(f"{result.name}: {line}")
     if failed:
         print(f"failed: {', '.join(failed)}")
     print(f"total: {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
