@@ -16,6 +16,8 @@ import jsonschema
 import pytest
 from capacity_ask import ROOT, Database, admin, call, check, read, upload, values
 
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import LOCK
+
 pytestmark = pytest.mark.integration
 
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
@@ -108,12 +110,26 @@ def test_a_database_keeps_the_history(operations: Database) -> None:
 def test_many_runs_at_once_keep_each_row_once(operations: Database) -> None:
     report = call("info", target="lab", mounts=["/"])["report"]
     given = {"target": "controller", "documents": [report], "postgresql": operations.options, "create": True}
-    call("history", **given, check_mode=True)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _number: call("history", **given), range(4)))
-    assert {one["report"]["status"] for one in found} <= {"ok", "unknown"}
+    assert {one["report"]["status"] for one in found} == {"ok"}
     rows = len(report["facts"]["rows"])
+    # The first one adds them, and the others say that they came later.
+    assert sorted((one["changed"], one["added"], one["known"]) for one in found) == [
+        *[(False, 0, rows)] * 3,
+        (True, rows, 0),
+    ]
     assert operations.ask("SELECT count(*) FROM matrixon_capacity.readings") == [(rows,)]
+
+
+def test_a_lock_that_another_run_holds_is_given_up_on(operations: Database) -> None:
+    report = call("info", target="lab", mounts=["/"])["report"]
+    given = {"target": "controller", "documents": [report], "postgresql": operations.options, "create": True}
+    with operations.holding(LOCK):
+        refused = call("history", deadline=1, **given)
+    assert check(refused, "capacity_history_rows")["error_kind"] == "timeout"
+    assert refused["msg"].startswith("nothing was added: ")
+    assert operations.ask("SELECT to_regclass('matrixon_capacity.readings')") == [(None,)]
 
 
 def test_a_table_of_somebody_else_is_left_alone(operations: Database) -> None:
