@@ -27,7 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
     rows_of,
     threshold_errors,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore, lines
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import PostgresqlStore
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors, seconds_errors
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
@@ -46,8 +46,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 Options = t.Mapping[str, t.Any]
 Document = dict[str, t.Any]
 Store = t.Union[CsvStore, PostgresqlStore]
-
-__all__ = ["STORE", "lines", "record", "review"]
 
 KIND = "capacity"
 READ, WRITTEN = "capacity_history", "capacity_history_rows"
@@ -187,7 +185,7 @@ def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
         # Of a host that something presses on, its own report says so.
         facts=_facts(everything, "" if forecast.pressing(everything, policy) else answer),
         unknown_as=options["unknown_as"],
-    ).as_dict("full")
+    ).as_dict(options["detail"])
     # What was said of writing stands in the same document as what is said of reading.
     mine = [document for document in documents if document["target"] == options["target"]]
     for document in mine:

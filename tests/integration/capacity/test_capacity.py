@@ -107,6 +107,17 @@ def test_a_database_keeps_the_history(operations: Database) -> None:
     assert "1 day, and the window is 28" in ahead["answer"]
 
 
+def test_good_checks_of_a_history_come_with_their_message_where_that_is_asked_for(tmp_path: pathlib.Path) -> None:
+    report = call("info", target="lab", mounts=["/"])["report"]
+    given = {"target": "controller", "documents": [report], "path": str(tmp_path / "capacity.csv")}
+    short, full = (call("history", **given, detail=detail) for detail in ("problems", "full"))
+    assert "message" not in check(short, "capacity_history_rows")
+    assert check(full, "capacity_history_rows")["message"] == full["msg"]
+    short, full = (call("forecast", **given, detail=detail)["documents"][-1] for detail in ("problems", "full"))
+    assert "message" not in check({"report": short}, "capacity_history")
+    assert "holds" in check({"report": full}, "capacity_history")["message"]
+
+
 def test_many_runs_at_once_keep_each_row_once(operations: Database) -> None:
     report = call("info", target="lab", mounts=["/"])["report"]
     given = {"target": "controller", "documents": [report], "postgresql": operations.options, "create": True}
