@@ -76,7 +76,7 @@ def page_view(
         {**_host_view(number, host, runs, series, fleet), **pictures(host, points)}
         for number, host in enumerate(fleet["hosts"], start=1)
     ]
-    answers = _answers(hosts)
+    answers = _answers(hosts, fleet["headline"])
     counts = fleet["counts"]
     fleet_runs = [(run["finished"], run["status"]) for run in runs] + [(fleet["finished"], fleet["status"])]
     return {
@@ -124,11 +124,11 @@ def moment(when: str) -> dict[str, t.Any]:
     return {"machine": when, "text": f"{when[:10]} {when[11:19]} UTC", "epoch_ms": epoch_ms(when)}
 
 
-def _answers(hosts: t.Sequence[Document]) -> list[Document]:
-    """Return what the reports answer, each sentence once, and whose it is where there are several hosts."""
+def _answers(hosts: t.Sequence[Document], headline: str) -> list[Document]:
+    """Return what the reports answer beyond the headline, each once, and whose it is where there are several hosts."""
     said: dict[str, list[str]] = {}
     for host in hosts:
-        if host["answer"]:
+        if host["answer"] and host["answer"] not in headline:
             said.setdefault(host["answer"], []).append(host["name"])
     return [{"text": text, "hosts": some(names, 4) if len(hosts) > 1 else ""} for text, names in said.items()]
 
@@ -187,6 +187,8 @@ def _host_view(number: int, host: Document, runs: t.Sequence[Document], series: 
         "line": shorten(line, 140),
         "summary": _host_summary(host),
         "answer": answer,
+        # One host's stands on top, and what a finding says need not be said again below it.
+        "own_answer": answer if len(fleet["hosts"]) > 1 and not _says(failing, answer) else "",
         "synthesised": host.get("synthesised", False),
         "deployment": host["deployment"] if host["deployment"] != fleet["deployment"] else "",
         "moment": moment(host["finished"]),
@@ -214,6 +216,10 @@ def pictures(host: Document, points: int) -> Document:
 def _answer(host: Document) -> str:
     answer = host["facts"].get("answer")
     return shorten(redacted(answer), ANSWER_CHARS) if isinstance(answer, str) else ""
+
+
+def _says(checks: t.Iterable[Document], answer: str) -> bool:
+    return any(shorten(check["message"], ANSWER_CHARS) == answer for check in checks)
 
 
 def by_cause(checks: t.Iterable[Document]) -> list[list[Document]]:

@@ -196,7 +196,9 @@ def _with_band(axis: Axis, data: Data) -> Axis:
 
 def _curve(series: Series, frame: _Frame, most: int, data: Data) -> Document:
     whole = frame.across.high - frame.across.low
-    found = runs(thin(series.points, most), whole, series.usual)
+    # Where nothing was measured is seen before points are left out: few of them lie far apart.
+    kept = set(thin(series.points, most))
+    found = [part for run in runs(series.points, whole, series.usual) if (part := [one for one in run if one in kept])]
     lines = [run for run in found if len(run) > 1]
     return {
         "role": series.role,

@@ -100,7 +100,8 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import OptionErrors
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.review import STORE, lines, record
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.review import STORE, record
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import lines
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER
 
 
@@ -112,7 +113,7 @@ def main():
     except OptionErrors as error:
         module.fail_json(msg=str(error))
     report, decision = written.report, written.decision
-    result = dict(changed=written.changed, msg=report.checks[0].message, report=report.as_dict("full"))
+    result = dict(changed=written.changed, msg=report.checks[0].message, report=report.as_dict(options["detail"]))
     if decision is not None:
         result["added"] = len(decision.add)
         result["known"] = len(decision.known)

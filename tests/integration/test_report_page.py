@@ -644,6 +644,17 @@ def test_the_answer_stands_on_top_and_plots_are_not_folded(show, pictured):
     assert page.locator("article .own-answer").inner_text().startswith("Disk of /var on db1")
 
 
+def test_an_answer_that_is_the_worst_finding_is_not_said_twice(tmp_path):
+    documents = samples.pictured_fleet()
+    sentence = documents[0]["facts"]["answer"]
+    documents[0]["checks"][0]["message"] = sentence
+    html = publish(tmp_path, documents, kind="capacity").read_text()
+    # In the headline, on the tile, and as the finding.
+    assert html.count(sentence) == 3
+    assert sentence in re.search(r"<h1>(.*?)</h1>", html)[1]
+    assert 'class="own-answer text">Nothing on hs1 is full within a year.' in html
+
+
 @needs_browser
 def test_a_curve_is_where_its_numbers_are(show, pictured):
     figure = show(pictured).page.locator("figure.plot").first

@@ -145,7 +145,7 @@ def make_plan(options: Options, root: str = "/") -> Plan:
     if options["machine"]:
         plan.append(_probe(options["target"], ("memory", "load"), functools.partial(probes.machine, root=root)))
     if options["instances"]:
-        ports = {entry["name"]: _port_of(entry["url"]) for entry in options["instances"]}
+        ports = {entry["name"]: parse_url(entry["url"]).port for entry in options["instances"]}
         read = functools.partial(probes.connections, ports, options["instance_limit"], root=root)
         plan.append(_probe(options["target"], ("service_connections",), read))
     if options["postgresql"]:
@@ -165,10 +165,6 @@ def _database_plan(options: Options) -> Plan:
             reason = f"profile {options['profile']} cannot tell: {query['reason']}"
             plan.append(Skip(_check(KINDS[name]), server.where, reason))
     return plan
-
-
-def _port_of(url: str) -> int:
-    return parse_url(url).port
 
 
 def _probe(target: str, kinds: tuple[str, ...], read: t.Callable[[Deadline], Facts]) -> Probe:

@@ -11,7 +11,7 @@ import collections
 import datetime
 import math
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import growth
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.growth import (
@@ -32,7 +32,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
     text_of,
     title_of,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -73,7 +72,7 @@ class Policy:
     warning_days: float = 60
     critical_days: float = 14
     provision_days: int = 180
-    thresholds: t.Mapping[str, t.Mapping[str, float]] | None = None
+    thresholds: t.Mapping[str, t.Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class Bag:
 
 def look(row: Row, bag: Bag, policy: Policy) -> Outlook:
     """Look ahead for one resource."""
-    share = share_of(row.kind, "full", policy.thresholds or {}) or 100
+    share = share_of(row.kind, "full", policy.thresholds) or 100
     threshold = row.limit * share / 100 if row.limit else None
     days = bag.of(row)
     try:
@@ -183,13 +182,13 @@ def _verdict(outlook: Outlook, policy: Policy) -> tuple[str, float | None]:
     return status, float(days * DAY_SECONDS)
 
 
-def unknown(row: Row, why: str) -> CheckResult | None:
+def unknown(row: Row, why: str, error_kind: str) -> CheckResult | None:
     """Return the verdict where the history could not be read."""
     if row.limit is None:
         return None
     target = row.resource.partition(":")[2] or row.host
     message = f"not measured: the history could not be read: {why}"
-    return CheckResult(row.kind.growth_check, target, UNKNOWN, message, error_kind=PARSE)
+    return CheckResult(row.kind.growth_check, target, UNKNOWN, message, error_kind=error_kind)
 
 
 # Words ------------------------------------------------------------------------------------------------------------
@@ -209,7 +208,6 @@ def sentence(outlook: Outlook, policy: Policy) -> str:
     if reached.days is None:
         early = f"; at the upper edge of the interval in {reached.earliest} days" if reached.earliest else ""
         return f"{what} {trend} and {verb} not {_full(outlook)} within {policy.horizon} days{early}"
-    latest = f"more than {policy.horizon}" if reached.latest is None else str(reached.latest)
     latest = f"more than {policy.horizon}" if reached.latest is None else str(reached.latest)
     edges = f"{reached.earliest} to {latest} days, {policy.level:g} % sure"
     when = f"{verb} {_full(outlook)} in {days_text(reached.days)} at the present rate ({edges})"
@@ -259,7 +257,8 @@ def _full(outlook: Outlook) -> str:
 def _share(outlook: Outlook) -> str:
     row, limit = outlook.row, outlook.row.limit or 1
     share = 100 * outlook.now / limit if outlook.beyond else outlook.share
-    return f"{math.floor(share * 10) / 10:g} % of its limit of {limit_of(limit, row.kind)}"
+    whose = "their" if row.kind.plural else "its"
+    return f"{math.floor(share * 10) / 10:g} % of {whose} limit of {limit_of(limit, row.kind)}"
 
 
 def date_text(day: datetime.date) -> str:
@@ -290,7 +289,8 @@ def answer(outlooks: t.Sequence[Outlook], policy: Policy) -> str:
     waiting = [one for one in limited if one.grown is None]
     fullest = max([one for one in limited if one.breaks] or limited, key=_used)
     verb = "are" if fullest.row.kind.plural else "is"
-    now = f"{fullest.title} {verb} fullest, at {_used(fullest):.0f} % of its limit now"
+    whose = "their" if fullest.row.kind.plural else "its"
+    now = f"{fullest.title} {verb} fullest, at {_used(fullest):.0f} % of {whose} limit now"
     if len(waiting) == len(limited):
         return f"{first.reason[:1].upper()}{first.reason[1:]}; {now}"
     some = f"; of {len(waiting)} of {len(limited)} there is not enough data" if waiting else ""
@@ -392,11 +392,11 @@ def _lines(outlook: Outlook, policy: Policy) -> list[dict[str, t.Any]]:
     row = outlook.row
     if not row.limit:
         return []
-    shares = {name: share_of(row.kind, name, policy.thresholds or {}) for name in (WARNING, CRITICAL)}
+    shares = {name: share_of(row.kind, name, policy.thresholds) for name in (WARNING, CRITICAL)}
     lines = [
         {"name": name, "value": plain(row.limit * share / 100), "status": name}
         for name, share in shares.items()
-        if share is not None and row.kind.limited
+        if share is not None
     ]
     if outlook.share not in shares.values():
         lines.append({"name": "full", "value": plain(row.limit * outlook.share / 100), "status": CRITICAL})

@@ -126,7 +126,6 @@ class Growth:
 
     def __init__(self, days: list[Day], level: float, settle: int = 1) -> None:
         self.last = days[-1].date
-        self.level = level
         self.now = statistics.median(day.value for day in days[-settle:])
         steps = find_steps(days)
         self.steps = [step for step in steps if (self.last - step.date).days + 1 >= settle]

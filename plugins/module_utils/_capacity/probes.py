@@ -96,17 +96,11 @@ def connections(ports: t.Mapping[str, int], limit: float, deadline: Deadline, ro
 
 
 def _count(path: str, names: t.Mapping[bytes, str], counts: dict[str, int], deadline: Deadline) -> None:
-    with open(path, "rb", buffering=_procfs.BATCH) as file:
-        file.readline()
-        while True:
-            deadline.require(f"reading {path}")
-            lines = file.readlines(_procfs.BATCH)
-            if not lines:
-                return
-            for line in lines:
-                dummy, local, dummy, state, dummy = line.split(None, 4)
-                if state == ESTABLISHED and local[-4:] in names:
-                    counts[names[local[-4:]]] += 1
+    for lines in _procfs.batches(path, deadline):
+        for line in lines:
+            dummy, local, dummy, state, dummy = line.split(None, 4)
+            if state == ESTABLISHED and local[-4:] in names:
+                counts[names[local[-4:]]] += 1
 
 
 # PostgreSQL -------------------------------------------------------------------------------------------------------

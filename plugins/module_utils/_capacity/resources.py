@@ -310,9 +310,24 @@ def threshold_errors(option: str, given: t.Mapping[str, t.Any]) -> t.Iterator[st
         elif not isinstance(levels, dict) or not levels or set(levels) - {"warning", "critical", "full"}:
             yield f"{option}.{name}: {levels!r} is not understood; write for example {{warning: 80, full: 95}}"
         else:
-            for level, share in levels.items():
-                if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 10000:
-                    yield f"{option}.{name}.{level}: {share!r} is not a share; give percent of the limit above 0"
+            wrong = {level: share for level, share in levels.items() if not _is_share(share)}
+            for level, share in wrong.items():
+                yield f"{option}.{name}.{level}: {share!r} is not a share; give percent of the limit above 0"
+            if not wrong:
+                yield from _order_errors(f"{option}.{name}", KINDS[name], given)
+
+
+def _is_share(value: t.Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value <= 10000
+
+
+def _order_errors(option: str, kind: Kind, given: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    warning, critical = (share_of(kind, level, given) for level in ("warning", "critical"))
+    if warning is not None and critical is not None and warning > critical:
+        yield (
+            f"{option}: warning {warning:g} is above critical {critical:g}, so it would never warn; "
+            "exchange them or give both"
+        )
 
 
 def limit_errors(option: str, given: t.Mapping[str, t.Any]) -> t.Iterator[str]:

@@ -27,7 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
     rows_of,
     threshold_errors,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore, lines
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import PostgresqlStore
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors, seconds_errors
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
@@ -46,8 +46,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
 Options = t.Mapping[str, t.Any]
 Document = dict[str, t.Any]
 Store = t.Union[CsvStore, PostgresqlStore]
-
-__all__ = ["STORE", "lines", "record", "review"]
 
 KIND = "capacity"
 READ, WRITTEN = "capacity_history", "capacity_history_rows"
@@ -158,6 +156,7 @@ def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
     policy = policy_of(options)
     store = _store(options, deadline)
     outlooks: dict[int, list[Outlook]] = {}
+    failure: StoreError | None = None
     try:
         content = store.read()
         bag = Bag([*content.rows, *_rows(options["documents"])])
@@ -165,12 +164,12 @@ def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
             place: [forecast.look(row, bag, policy) for row in rows_of(document)]
             for place, document in enumerate(options["documents"])
         }
-        own, why = _read(content, str(store)), ""
+        own = _read(content, str(store))
     except StoreError as error:
-        why = str(error)
-        own = CheckResult(READ, str(store), UNKNOWN, why, error_kind=error.kind)
+        failure = error
+        own = CheckResult(READ, str(store), UNKNOWN, str(error), error_kind=error.kind)
     documents = [
-        _with_outlook(document, outlooks.get(place, []), policy, options, why)
+        _with_outlook(document, outlooks.get(place, []), policy, options, failure)
         for place, document in enumerate(options["documents"])
     ]
     everything = [one for some in outlooks.values() for one in some]
@@ -186,13 +185,13 @@ def review(options: Options, now: datetime.datetime | None = None) -> Reviewed:
         # Of a host that something presses on, its own report says so.
         facts=_facts(everything, "" if forecast.pressing(everything, policy) else answer),
         unknown_as=options["unknown_as"],
-    ).as_dict("full")
+    ).as_dict(options["detail"])
     # What was said of writing stands in the same document as what is said of reading.
     mine = [document for document in documents if document["target"] == options["target"]]
     for document in mine:
         report = _joined(report, document["checks"], options)
     rest = [document for document in documents if document["target"] != options["target"]]
-    return Reviewed([*rest, report], answer, own.message if why or not answer else answer)
+    return Reviewed([*rest, report], answer, answer or own.message)
 
 
 def policy_of(options: Options) -> Policy:
@@ -224,17 +223,19 @@ def _facts(outlooks: list[Outlook], answer: str) -> dict[str, t.Any]:
     return {**facts, "rankings": [ranking]} if ranking else facts
 
 
-def _with_outlook(document: Document, outlooks: list[Outlook], policy: Policy, options: Options, why: str) -> Document:
+def _with_outlook(
+    document: Document, outlooks: list[Outlook], policy: Policy, options: Options, failure: StoreError | None
+) -> Document:
     rows = rows_of(document)
     if not rows:
         return document
-    if why:
-        found = [forecast.unknown(row, why) for row in rows]
+    if failure:
+        found = [forecast.unknown(row, str(failure), failure.kind) for row in rows]
     else:
         found = [forecast.check(one, policy) for one in outlooks]
     checks = [check.as_dict(options["detail"]) for check in found if check]
     joined = _joined(document, checks, options)
-    if why:
+    if failure:
         return joined
     facts = dict(joined["facts"])
     drawn = [forecast.plot(one, policy) for one in sorted(outlooks, key=lambda one: _order(one, policy))]
@@ -300,7 +301,11 @@ def _store_errors(options: Options) -> t.Iterator[str]:
     elif options["postgresql"] and not options["postgresql"]["host"].startswith("/"):
         yield from port_errors("postgresql.port", options["postgresql"]["port"])
     for place, document in enumerate(options["documents"]):
-        yield from document_errors(f"documents[{place}]", document)
+        errors = list(document_errors(f"documents[{place}]", document))
+        yield from errors
+        # Its checks and pictures would be taken for those of the history.
+        if not errors and document["target"] == options["target"] and rows_of(document):
+            yield f"target: {options['target']!r} is a host with rows of its own; give the history another name"
 
 
 def _policy_errors(options: Options) -> t.Iterator[str]:

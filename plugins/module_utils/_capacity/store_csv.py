@@ -121,12 +121,11 @@ class CsvStore:
         fresh = not content.exists or content.empty
         before = HEADER + "\n" if fresh else "\n" if content.torn else ""
         try:
-            self._write((before + lines(rows)).encode())
+            self._write((before + lines(rows)).encode(), new=not content.exists)
         except OSError as error:
             raise StoreError(INTERNAL, f"{self.path} cannot be written: {error.strerror}; it is as it was") from error
 
-    def _write(self, data: bytes) -> None:
-        new = not os.path.exists(self.path)
+    def _write(self, data: bytes, *, new: bool) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, MODE)
         try:
             before = os.fstat(handle).st_size
@@ -137,6 +136,9 @@ class CsvStore:
                 os.fsync(handle)
             except OSError:
                 os.ftruncate(handle, before)
+                if new:
+                    # An empty one would tell the next run of a history that was lost.
+                    os.unlink(self.path)
                 raise
         finally:
             os.close(handle)

@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS {NAME} (
   PRIMARY KEY (deployment, host, resource, "time")
 )"""
 READ = f'SELECT "time", deployment, host, resource, value, "limit", unit FROM {NAME} ORDER BY "time"'
+# Held until its session ends.
+LOCK = f"SELECT pg_advisory_lock(hashtextextended('{NAME}', 0))"
 # One statement: all rows or none, and none twice whoever else writes.
 ADD = f"""
 INSERT INTO {NAME} ("time", deployment, host, resource, value, "limit", unit)
@@ -46,7 +48,7 @@ ON CONFLICT DO NOTHING"""
 
 
 class PostgresqlStore:
-    """One table. It is locked by its key: what is there already is not added again."""
+    """One table, and an advisory lock of its database in place of one of its own: it may not be there yet."""
 
     def __init__(self, server: Server, create: bool, deadline: Deadline) -> None:
         self._server = server
@@ -70,8 +72,10 @@ class PostgresqlStore:
 
     @contextlib.contextmanager
     def locked(self) -> t.Iterator[None]:
-        """Do nothing: the key of the table keeps two runs apart."""
-        yield
+        """Keep every other run of this collection from writing; readers need no lock."""
+        with self._session() as session:
+            session.row(LOCK)
+            yield
 
     def append(self, rows: list[Row], content: Content) -> None:
         """Add rows, all or none of them; make the table first if it is not there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -102,6 +103,12 @@ class Database:
 
     def ask(self, statement: str, database: str | None = None) -> list[tuple[t.Any, ...]]:
         """Run one statement as the superuser."""
+        with self.holding(statement, database) as found:
+            return found
+
+    @contextlib.contextmanager
+    def holding(self, statement: str, database: str | None = None) -> t.Iterator[list[tuple[t.Any, ...]]]:
+        """Run one statement, and keep its session open."""
         connection = psycopg2.connect(
             host="127.0.0.1",
             port=self._lab.facts["ports"]["postgresql"],
@@ -113,7 +120,7 @@ class Database:
             connection.autocommit = True
             cursor = connection.cursor()
             cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+            yield cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
 

@@ -16,6 +16,8 @@ import jsonschema
 import pytest
 from capacity_ask import ROOT, Database, admin, call, check, read, upload, values
 
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import LOCK
+
 pytestmark = pytest.mark.integration
 
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
@@ -105,15 +107,40 @@ def test_a_database_keeps_the_history(operations: Database) -> None:
     assert "1 day, and the window is 28" in ahead["answer"]
 
 
+def test_good_checks_of_a_history_come_with_their_message_where_that_is_asked_for(tmp_path: pathlib.Path) -> None:
+    report = call("info", target="lab", mounts=["/"])["report"]
+    given = {"target": "controller", "documents": [report], "path": str(tmp_path / "capacity.csv")}
+    short, full = (call("history", **given, detail=detail) for detail in ("problems", "full"))
+    assert "message" not in check(short, "capacity_history_rows")
+    assert check(full, "capacity_history_rows")["message"] == full["msg"]
+    short, full = (call("forecast", **given, detail=detail)["documents"][-1] for detail in ("problems", "full"))
+    assert "message" not in check({"report": short}, "capacity_history")
+    assert "holds" in check({"report": full}, "capacity_history")["message"]
+
+
 def test_many_runs_at_once_keep_each_row_once(operations: Database) -> None:
     report = call("info", target="lab", mounts=["/"])["report"]
     given = {"target": "controller", "documents": [report], "postgresql": operations.options, "create": True}
-    call("history", **given, check_mode=True)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _number: call("history", **given), range(4)))
-    assert {one["report"]["status"] for one in found} <= {"ok", "unknown"}
+    assert {one["report"]["status"] for one in found} == {"ok"}
     rows = len(report["facts"]["rows"])
+    # The first one adds them, and the others say that they came later.
+    assert sorted((one["changed"], one["added"], one["known"]) for one in found) == [
+        *[(False, 0, rows)] * 3,
+        (True, rows, 0),
+    ]
     assert operations.ask("SELECT count(*) FROM matrixon_capacity.readings") == [(rows,)]
+
+
+def test_a_lock_that_another_run_holds_is_given_up_on(operations: Database) -> None:
+    report = call("info", target="lab", mounts=["/"])["report"]
+    given = {"target": "controller", "documents": [report], "postgresql": operations.options, "create": True}
+    with operations.holding(LOCK):
+        refused = call("history", deadline=1, **given)
+    assert check(refused, "capacity_history_rows")["error_kind"] == "timeout"
+    assert refused["msg"].startswith("nothing was added: ")
+    assert operations.ask("SELECT to_regclass('matrixon_capacity.readings')") == [(None,)]
 
 
 def test_a_table_of_somebody_else_is_left_alone(operations: Database) -> None:

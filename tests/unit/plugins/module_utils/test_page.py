@@ -209,6 +209,36 @@ def test_many_answers_are_counted_and_long_ones_cut():
     assert all(len(answer["text"]) == 300 and "hunter2" not in answer["text"] for answer in page["answers"])
 
 
+def full_disks(*sentences: str) -> dict[str, t.Any]:
+    """Return the page of hosts whose worst check says what is their answer, too."""
+    reports = [
+        Report(
+            "capacity", f"db{number}", "example.org", "synapse", MOMENT, MOMENT,
+            (CheckResult("disk_growth", "/var", "critical", said),), {"answer": said},
+        )
+        for number, said in enumerate(sentences, 1)
+    ]  # fmt: skip
+    return _page.page_view(_fleet.fleet_view([report.as_dict() for report in reports], kind="capacity"))
+
+
+def test_what_the_headline_and_a_finding_say_is_no_answer_again():
+    page = full_disks("disk of /var on db1 is full in 9 days")
+    assert page["headline"] == "db1 is critical: disk of /var on db1 is full in 9 days"
+    assert page["answers"] == [] and page["more_answers"] == 0
+    page = full_disks("disk of /var on db1 is full in 9 days", "disk of /var on db2 is full in 8 days")
+    assert "on db1 is full" in page["headline"]
+    assert page["answers"] == [{"text": "disk of /var on db2 is full in 8 days", "hosts": "db2"}]
+    assert [host["own_answer"] for host in page["hosts"]] == ["", ""]
+
+
+def test_an_answer_that_no_finding_gives_stands_with_its_host_and_on_top():
+    page = told(db1={"answer": "It is full."}, hs1={"answer": "It is empty."})
+    assert [host["own_answer"] for host in page["hosts"]] == ["It is full.", "It is empty."]
+    assert [host["own_answer"] for host in told(db1={"answer": "It is full."})["hosts"]] == [""]
+    # Of a long sentence the headline has the beginning only.
+    assert full_disks("disk of /var " + "x" * 250)["answers"] == [{"text": "disk of /var " + "x" * 250, "hosts": ""}]
+
+
 @pytest.mark.parametrize("answer", [None, 5, [], {"a": 1}, ""])
 def test_what_is_no_answer_is_none(answer):
     assert told(db1={"answer": answer})["answers"] == []

@@ -228,6 +228,14 @@ def test_a_time_without_points_is_a_gap():
     assert _plot.picture(plot({"name": "x", "points": stated}))["curves"][0]["path"].count("M") == 2
 
 
+@pytest.mark.parametrize("most", [_plot.LEAST_POINTS, 100, _plot.MOST_POINTS])
+def test_points_that_are_left_out_are_no_gap(most):
+    values = [random.Random(place).random() for place in range(2000)]
+    (curve,) = _plot.picture(plot({"name": "x", "points": points(*values, step=300)}), most)["curves"]
+    assert curve["path"].count("M") == 1 and curve["dots"] == []
+    assert 0.8 * most < len(curve["path"].split("L")) <= most
+
+
 def test_a_single_point_is_a_dot_in_the_middle():
     view = _plot.picture(plot(used(5)))
     assert view["curves"][0]["path"] == "" and view["curves"][0]["dots"][0]["x"] == 50

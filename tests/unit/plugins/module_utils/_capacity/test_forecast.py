@@ -131,7 +131,7 @@ def test_what_has_no_limit_has_no_verdict_and_a_trend() -> None:
 def test_a_limit_of_the_inventory_is_looked_ahead_to() -> None:
     found = forecast.check(outlook("users", 1000, 20, 3000), POLICY)
     assert found is not None and found.status == "warning"
-    assert "users are at 100 % of its limit of 3 000 in 4" in found.message
+    assert "users are at 100 % of their limit of 3 000 in 4" in found.message
 
 
 def test_a_failover_goes_on_with_the_history() -> None:

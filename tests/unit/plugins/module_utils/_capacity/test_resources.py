@@ -72,11 +72,18 @@ def test_a_row_without_a_field_is_refused() -> None:
         ({"disk": {"worst": 1}}, "is not understood; write"),
         ({"disk": {"full": "much"}}, "thresholds.disk.full: 'much' is not a share"),
         ({"disk": {"full": 0}}, "thresholds.disk.full: 0 is not a share"),
+        ({"disk": {"warning": 95}}, "thresholds.disk: warning 95 is above critical 90, so it would never warn"),
+        ({"memory": {"warning": 9, "critical": 8}}, "thresholds.memory: warning 9 is above critical 8"),
     ],
 )
 def test_thresholds_that_cannot_be_are_named(given: dict[str, t.Any], what: str) -> None:
     (error,) = resources.threshold_errors("thresholds", given)
     assert what in error
+
+
+def test_thresholds_that_can_be_are_taken() -> None:
+    given = {"disk": {"warning": 95, "critical": 95}, "load": {"warning": 200}, "memory": {"full": 50}}
+    assert not [*resources.threshold_errors("thresholds", given)]
 
 
 def test_limits_are_for_what_has_none() -> None:

@@ -133,6 +133,14 @@ def test_a_foreign_file_is_unknown_and_everything_else_is_reported(path: pathlib
     assert path.read_text() == "date,what\n"
 
 
+def test_a_history_that_cannot_be_read_is_of_the_same_kind_for_every_resource(grown: pathlib.Path) -> None:
+    beneath = grown / "capacity.csv"
+    host, own = review.review(options(beneath, document(row(0, GIB))), NOW).documents
+    ahead = next(check for check in host["checks"] if check["name"] == "capacity_disk_growth")
+    assert (ahead["status"], ahead["error_kind"]) == ("unknown", "internal")
+    assert own["checks"][0]["error_kind"] == "internal"
+
+
 def test_reports_learn_what_is_ahead(grown: pathlib.Path) -> None:
     given = options(grown, document(row(0, 100 * GIB)), document(row(0, 5, "db2"), host="db2"))
     found = review.review(given, NOW)
@@ -192,6 +200,10 @@ def test_garbled_lines_are_a_warning_of_the_history(grown: pathlib.Path) -> None
         ({"deadline": 0}, "deadline: 0 is no time to wait"),
         ({"target": " "}, "target: it is empty"),
         ({"thresholds": {"cats": {}}}, "thresholds: 'cats' has no thresholds"),
+        (
+            {"target": "db1", "documents": [document(row(0, GIB))]},
+            "target: 'db1' is a host with rows of its own; give the history another name",
+        ),
         ({"documents": [{"kind": "capacity"}]}, r"documents\[0\]: it is no report without target"),
     ],
 )

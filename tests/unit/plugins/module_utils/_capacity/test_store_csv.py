@@ -109,8 +109,6 @@ def test_a_line_without_its_end_counts_once_it_has_one(path: pathlib.Path) -> No
 def test_a_write_that_fails_midway_leaves_the_file_as_it_was(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add(path, row())
-    before = path.read_bytes()
     real = os.write
 
     def full(handle: int, data: bytes) -> int:
@@ -118,9 +116,19 @@ def test_a_write_that_fails_midway_leaves_the_file_as_it_was(
             raise OSError(28, "No space left on device")
         return real(handle, data[:40])
 
-    monkeypatch.setattr(store_csv.os, "write", full)
-    with pytest.raises(StoreError, match="cannot be written: No space left on device; it is as it was"):
-        add(path, row(24), row(48))
+    def refuse() -> None:
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(StoreError, match="cannot be written: No space left on device; it is as it was"),
+        ):
+            patch.setattr(store_csv.os, "write", full)
+            add(path, row(24), row(48))
+
+    refuse()
+    assert not path.exists()
+    add(path, row())
+    before = path.read_bytes()
+    refuse()
     assert path.read_bytes() == before
 
 
