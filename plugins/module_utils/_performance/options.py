@@ -174,7 +174,6 @@ def errors(options: Options, checks: t.Mapping[str, Check]) -> t.Iterator[str]:
     yield from trust_errors("ca_file", options["ca_file"])
     yield from _homeserver_errors(options["homeserver"])
     yield from _postgresql_errors(options["postgresql"])
-    yield from guide.errors("guide_settings", options["guide_settings"])
 
 
 def _time_errors(options: Options) -> t.Iterator[str]:

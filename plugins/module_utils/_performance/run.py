@@ -35,7 +35,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._performance.options 
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Clock, Interval
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._procfs import gather, parse_cores, read, read_sockets
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 
@@ -80,10 +80,11 @@ def check_performance(
         thresholds={name: limits(CHECKS[name], given) for name, given in options["thresholds"].items()},
     )
     outcome = engine.execute(select(make_plan(options, clock, root), options), policy, deadline)
-    late = engine.execute(select(_late_plan(options, outcome.facts, started, root), options), policy, deadline)
+    before = earlier.read(options["earlier"])
+    late = engine.execute(select(_late_plan(options, outcome.facts, before, started, root), options), policy, deadline)
     engine.merge(outcome.facts, late.facts)
     results = [*outcome.results, *late.results]
-    facts = _facts(outcome.facts, options, policy, started)
+    facts = _facts(outcome.facts, options, policy, before, started)
     facts["answer"] = showing.answer(results, outcome.facts.get("rankings", {}), outcome.facts.get("figures", {}))
     return Report(
         kind="performance",
@@ -200,9 +201,8 @@ def select(plan: Plan, options: Options) -> Plan:
     return selected
 
 
-def _late_plan(options: Options, facts: Facts, now: datetime.datetime, root: str) -> Plan:
+def _late_plan(options: Options, facts: Facts, before: earlier.Earlier, now: datetime.datetime, root: str) -> Plan:
     """Return what is judged from the facts of all the others."""
-    before = earlier.read(options["earlier"])
     changes = earlier.changes(facts.get("figures", {}), before.kept)
     slower = earlier.slower_queries(facts.get("postgresql", {}).get("statements"), before.kept)
     given: Facts = {"earlier": before, "changes": changes}
@@ -237,6 +237,7 @@ def seen(options: Options, facts: Facts, deadline: Deadline, root: str) -> guide
     ever = facts.get("rankings", {}).get("queries_mean_ever")
     scopes = [name for name in (guide.HOMESERVER, guide.DATABASE) if options[name] is not None]
     sockets = gather({"sockets": lambda: read_sockets(root, deadline)})["sockets"]
+    unread = isinstance(sockets, ProbeFailure)
     return guide.Seen(
         scopes=scopes,
         memory_bytes=tuning.get("memory_bytes") or memory_of(root),
@@ -245,16 +246,17 @@ def seen(options: Options, facts: Facts, deadline: Deadline, root: str) -> guide
         open_files=facts.get("open_files"),
         connections=found.get("usable_connections"),
         slowest_ms=ever[0][3] if ever else None,
-        listening={port for _address, port in getattr(sockets, "listening", ())},
+        listening=None if unread else {port for _address, port in sockets.listening},
     )
 
 
 # Report ------------------------------------------------------------------------------------------------------------
 
 
-def _facts(found: Facts, options: Options, policy: engine.Policy, started: datetime.datetime) -> Facts:
+def _facts(
+    found: Facts, options: Options, policy: engine.Policy, before: earlier.Earlier, started: datetime.datetime
+) -> Facts:
     """Return the facts of the report: what the page draws, what a later run compares with, and the rest as it is."""
-    before = earlier.read(options["earlier"])
     shift = (started - before.taken).total_seconds() if before.taken else None
     kept_series = before.kept.get("series")
     thresholds: dict[str, Limits] = {name: policy.limits(check) for name, check in CHECKS.items()}

@@ -157,6 +157,17 @@ def test_the_guide_is_held_against_this_host(root: str) -> None:
     assert found["response_time"]["skipped_reason"] == "it shows none"
 
 
+def test_sockets_that_cannot_be_read_are_not_known(root: str) -> None:
+    settings = [{"setting": "cache.redis_url", "value": "redis://localhost:6379", "rule": "local_service"}]
+    homeserver = {"instances": [], "latency_histogram": None, "unsupported": "it shows none"}
+    for gone, status in ((False, "warning"), (True, "unknown")):
+        if gone:
+            (pathlib.Path(root) / "proc/net/tcp").unlink()
+        document = report(root, guide_settings=settings, homeserver=homeserver)
+        (check,) = [one for one in document["checks"] if one["name"] == "guide_settings"]
+        assert check["status"] == status, check
+
+
 def test_the_memory_of_a_control_group_counts(root: str) -> None:
     assert run.memory_of(root) == 8 * 1024**3
     for name, text, expected in (
