@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
@@ -23,15 +22,20 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     human_seconds,
     skipped,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._health.postgresql import (
+    PRIMARY,
+    SETTINGS,
+    STANDBY,
+    STATS,
+    Question,
+    answer,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import advice, sampling, statements
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Interval, Sample
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.statements import TAG, Counted, Ranked
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Row, Server, Session
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, Deadline, Facts, ProbeFailure
-
-PRIMARY, STANDBY = "primary", "standby"
-STATS, SETTINGS = "pg_read_all_stats", "pg_read_all_settings"
 
 # A share of fewer blocks, checkpoints, calls or rows is chance.
 FEWEST_BLOCKS = 1000
@@ -42,15 +46,6 @@ FEWEST_CALLS = 10
 FEWEST_DEAD_ROWS = 10_000
 MOST_TABLES = 10
 TEXT_CHARS = 120
-
-
-@dataclass(frozen=True)
-class Question:
-    """One query. ``role`` is who can answer it, ``right`` the predefined role whose members see the whole answer."""
-
-    sql: str
-    right: str | None = None
-    role: str | None = None
 
 
 IDENTITY = f"""
@@ -147,7 +142,7 @@ def observe(server: Server, deadline: Deadline, interval: Interval, machine: adv
     """Watch one server for the interval. What cannot be answered leaves its failure in its place."""
     with _postgresql.connect(server, deadline) as session:
         identity = session.row(IDENTITY)
-        ask = functools.partial(_answer, session, identity=identity, server=server)
+        ask = functools.partial(answer, session, identity=identity, server=server)
         role = STANDBY if identity["in_recovery"] else PRIMARY
         extension = _extension(session, identity)
         asked = questions(identity["number"])
@@ -171,16 +166,6 @@ def observe(server: Server, deadline: Deadline, interval: Interval, machine: adv
         facts["statements"] = _statements(session, extension, identity, before["statements"], after["statements"])
     facts["advice"] = _advice(facts, machine, identity["number"] // 10000)
     return {**facts, "report": _report(identity, facts)}
-
-
-def _answer(session: Session, question: Question, identity: Row, server: Server) -> list[Row] | ProbeFailure:
-    if question.right and not identity[question.right]:
-        # Without it the rows of others come back, but empty, and would pass for harmless.
-        return ProbeFailure(AUTH, f"{server}: {server.user} may not see everything; GRANT pg_monitor TO {server.user}")
-    try:
-        return session.rows(question.sql)
-    except ProbeFailure as failure:
-        return failure
 
 
 def longest_wait(last: list[Row] | ProbeFailure, seen: t.Iterable[t.Any]) -> list[Row] | ProbeFailure:

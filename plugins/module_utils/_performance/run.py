@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 import resource
@@ -15,7 +14,13 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_host
 from ansible_collections.matrixon.ops.plugins.module_utils._health import engine
-from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Limits, Plan, Probe, Skip
+from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Plan, Probe, Skip
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import (
+    OptionErrors,
+    Options,
+    select,
+    thresholds,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import (
     advice,
@@ -27,14 +32,9 @@ from ansible_collections.matrixon.ops.plugins.module_utils._performance import (
     services,
     showing,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import (
-    OptionErrors,
-    Options,
-    errors,
-    limits,
-)
+from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import errors
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Clock, Interval
-from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._procfs import gather, parse_cores, read, read_sockets
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
@@ -77,7 +77,7 @@ def check_performance(
     started = now or datetime.datetime.now(datetime.timezone.utc)
     policy = engine.Policy(
         timeout=options["timeout"],
-        thresholds={name: limits(CHECKS[name], given) for name, given in options["thresholds"].items()},
+        thresholds=thresholds(options, CHECKS),
     )
     outcome = engine.execute(select(make_plan(options, clock, root), options), policy, deadline)
     before = earlier.read(options["earlier"])
@@ -140,16 +140,7 @@ def _postgresql(options: Options, interval: Interval, seconds: float, root: str)
     given = options["postgresql"]
     if given is None:
         return []
-    server = Server(
-        given["host"],
-        given["port"],
-        given["database"],
-        given["user"],
-        given["password"],
-        given["sslmode"],
-        given["ca_file"],
-    )
-    return [postgresql.probe(server, machine(given["tuning"], root), interval, seconds)]
+    return [postgresql.probe(server_of(given), machine(given["tuning"], root), interval, seconds)]
 
 
 def machine(given: Options, root: str = "/") -> advice.Machine:
@@ -182,23 +173,6 @@ def _content(root: str, path: str) -> str:
         return read(root, path)
     except OSError:
         return ""
-
-
-def select(plan: Plan, options: Options) -> Plan:
-    """Drop what was not asked for, and turn what is to be skipped into a skip with its reason."""
-    wanted, skips = options["checks"], options["skip_checks"]
-    selected: Plan = []
-    for entry in plan:
-        if isinstance(entry, Skip):
-            if wanted is None or entry.check.name in wanted:
-                selected.append(entry)
-            continue
-        checks = [check for check in entry.checks if wanted is None or check.name in wanted]
-        selected += [Skip(check, entry.target, skips[check.name]) for check in checks if check.name in skips]
-        kept = tuple(check for check in checks if check.name not in skips)
-        if kept:
-            selected.append(dataclasses.replace(entry, checks=kept))
-    return selected
 
 
 def _late_plan(options: Options, facts: Facts, before: earlier.Earlier, now: datetime.datetime, root: str) -> Plan:
@@ -259,13 +233,13 @@ def _facts(
     """Return the facts of the report: what the page draws, what a later run compares with, and the rest as it is."""
     shift = (started - before.taken).total_seconds() if before.taken else None
     kept_series = before.kept.get("series")
-    thresholds: dict[str, Limits] = {name: policy.limits(check) for name, check in CHECKS.items()}
+    levels = {name: policy.limits(check) for name, check in CHECKS.items()}
     rest = {name: value for name, value in found.items() if name not in ("series", "rankings")}
     return {
         **rest,
         "interval": {"seconds": options["interval"], "samples": options["samples"]},
         "plots": showing.plots(
-            found.get("series", {}), thresholds, kept_series if isinstance(kept_series, dict) else {}, shift
+            found.get("series", {}), levels, kept_series if isinstance(kept_series, dict) else {}, shift
         ),
         "rankings": showing.rankings(found.get("rankings", {})),
         "kept": earlier.keep(found),
