@@ -106,6 +106,14 @@ class Response:
             return self.excerpt()
 
 
+# Options of a module that become those of HttpClient. The documentation fragment _https describes them.
+HTTPS_SPEC: dict[str, t.Any] = {
+    "connect_to": {"type": "dict", "default": {}},
+    "ca_file": {"type": "path"},
+    "validate_certs": {"type": "bool", "default": True},
+}
+
+
 @dataclass(frozen=True)
 class HttpClient:
     """How to reach HTTP servers from here.

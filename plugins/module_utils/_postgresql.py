@@ -42,6 +42,18 @@ Row = dict[str, t.Any]
 APPLICATION_NAME = "matrixon.ops"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
+# The options of a module that say where a server is and as whom to ask it, as ``Server`` has them.
+LOGIN_SPEC: dict[str, t.Any] = {
+    "host": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int", "default": 5432},
+    "database": {"type": "str", "required": True},
+    "user": {"type": "str", "required": True},
+    "password": {"type": "str", "no_log": True},
+    "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
+    "ca_file": {"type": "path"},
+}
+PASSWORD_FILE_SPEC: dict[str, t.Any] = {"password_file": {"type": "path", "no_log": False}}
+
 # The part of the deadline that one statement may take on the server, so that
 # a slow one leaves time for those after it.
 STATEMENT_SHARE = 0.5
@@ -96,6 +108,11 @@ class Server:
 
     def __str__(self) -> str:
         return f"PostgreSQL at {self.where}"
+
+
+def server_of(given: t.Mapping[str, t.Any]) -> Server:
+    """Return the server that options with LOGIN_SPEC name."""
+    return Server(**{name: given[name] for name in LOGIN_SPEC})
 
 
 class Session:

@@ -209,10 +209,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import (
     INSTANCE,
     POSTGRESQL,
-    OptionErrors,
+    SECRETS,
     collect,
-    read_secrets,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
 
@@ -239,7 +239,7 @@ def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     options = dict(module.params, target=module.params["target"] or platform.node())
     try:
-        module.no_log_values.update(read_secrets(options))
+        module.no_log_values.update(read_secrets(options, SECRETS))
         outcome = collect(options)
     except OptionErrors as error:
         module.fail_json(msg=str(error))

@@ -29,6 +29,8 @@ author:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._observer
+  - matrixon.ops._checks
+  - matrixon.ops._https
 attributes:
   check_mode:
     support: full
@@ -41,22 +43,6 @@ attributes:
   idempotent:
     support: full
 options:
-  checks:
-    description:
-      - Names of the checks to run. Left out, every check of the given scopes runs.
-    type: list
-    elements: str
-  skip_checks:
-    description:
-      - Checks that are not to run, each with the reason. They stand in the report as V(skipped) with it.
-    type: dict
-    default: {}
-  thresholds:
-    description:
-      - Thresholds by check, each with V(warning), V(critical) or both, in the check's unit.
-      - A level that is not given keeps the check's default. V(null) switches a level off.
-    type: dict
-    default: {}
   deadline:
     description:
       - Seconds after which the module returns, whatever still hangs.
@@ -82,21 +68,6 @@ options:
       - An earlier report of the same host. Rates and differences, such as the time until a disk is full,
         are measured against it. One that cannot be read counts as none.
     type: dict
-  connect_to:
-    description:
-      - Where to connect in the stead of an address, as V(host:port) to V(host:port).
-        Names in certificates and Host headers stay as they were.
-    type: dict
-    default: {}
-  ca_file:
-    description:
-      - PEM file with the certificate authorities to trust in HTTPS. Left out, those of the system are trusted.
-    type: path
-  validate_certs:
-    description:
-      - Whether certificates and their names are verified.
-    type: bool
-    default: true
   homeserver:
     description:
       - The homeserver processes on this host, and the public address of the deployment.
@@ -692,12 +663,13 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import CHECKS_SPEC, OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._health.run import (
     SCOPES,
-    OptionErrors,
     check_health,
     read_secrets,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._http import HTTPS_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
 
@@ -705,17 +677,13 @@ def argument_spec():
     """Return the options; each scope brings its own."""
     spec = dict(
         OBSERVER,
-        checks=dict(type="list", elements="str"),
-        skip_checks=dict(type="dict", default={}),
-        thresholds=dict(type="dict", default={}),
         deadline=dict(type="float", default=20),
         timeout=dict(type="float", default=5),
         retries=dict(type="int", default=0),
         retry_delay=dict(type="float", default=1),
         baseline=dict(type="dict"),
-        connect_to=dict(type="dict", default={}),
-        ca_file=dict(type="path"),
-        validate_certs=dict(type="bool", default=True),
+        **CHECKS_SPEC,
+        **HTTPS_SPEC,
     )
     spec.update({name: dict(type="dict", options=scope.SPEC) for name, scope in SCOPES.items()})
     return spec

@@ -30,6 +30,8 @@ author:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._observer
+  - matrixon.ops._checks
+  - matrixon.ops._https
 attributes:
   check_mode:
     support: full
@@ -52,22 +54,6 @@ options:
       - Into how many steps the interval is divided. The least and the most of a figure are those of a step.
     type: int
     default: 10
-  checks:
-    description:
-      - Names of the checks to run. Left out, every check that the options call for runs.
-    type: list
-    elements: str
-  skip_checks:
-    description:
-      - Checks that are not to run, each with the reason. They stand in the report as V(skipped) with it.
-    type: dict
-    default: {}
-  thresholds:
-    description:
-      - Thresholds by check, each with V(warning), V(critical) or both, in the check's unit.
-      - A level that is not given keeps the check's default. V(null) switches a level off.
-    type: dict
-    default: {}
   timeout:
     description:
       - Seconds that a probe may take beside the interval.
@@ -78,20 +64,6 @@ options:
       - Seconds after which the module returns, whatever still hangs. It must be longer than O(interval).
     type: float
     default: 60
-  connect_to:
-    description:
-      - Where to connect in the stead of an address, as V(host:port) to V(host:port).
-    type: dict
-    default: {}
-  ca_file:
-    description:
-      - PEM file with the certificate authorities to trust in HTTPS. Left out, those of the system are trusted.
-    type: path
-  validate_certs:
-    description:
-      - Whether certificates and their names are verified.
-    type: bool
-    default: true
   units:
     description:
       - systemd units whose processes are looked at, with all their descendants. A C(*) stands for any part of a name.
@@ -335,7 +307,8 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import SPEC, OptionErrors, read_secret
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import SECRETS, SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.run import check_performance
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
@@ -344,7 +317,7 @@ def main():
     module = AnsibleModule(argument_spec=dict(OBSERVER, **SPEC), supports_check_mode=True)
     options = dict(module.params, target=module.params["target"] or platform.node())
     try:
-        module.no_log_values.update(read_secret(options))
+        module.no_log_values.update(read_secrets(options, SECRETS))
         report = check_performance(options)
     except OptionErrors as error:
         module.fail_json(msg=str(error))

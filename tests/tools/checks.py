@@ -27,7 +27,8 @@ Made from the declarations in `plugins/module_utils/_performance/` by `python te
 against them. Thresholds are defaults, changed by the option `thresholds` or the variable `performance_thresholds`. A
 check without any is for information. A threshold that reads "at most" fires on small values.
 
-Where there is too little to judge by, such as three requests, a check is skipped with the words "not enough data".
+Where there is too little to judge by, such as three requests for `response_time`, a check is skipped with the words
+"not enough data". `slow_endpoint` and `postgresql_slow_query` judge what was slowest, even if it ran once.
 """
 
 

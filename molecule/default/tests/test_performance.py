@@ -100,8 +100,7 @@ def test_the_settings_of_the_role_are_those_that_are_advised(fleet: Found) -> No
 
 def test_each_server_is_asked_itself(fleet: Found) -> None:
     assert fleet.hosts["db1"]["facts"]["postgresql"]["role"] == "primary"
-    if "db2" in fleet.hosts and "postgresql" in fleet.hosts["db2"]["facts"]:
-        assert fleet.hosts["db2"]["facts"]["postgresql"]["role"] == "standby"
+    assert fleet.hosts["db2"]["facts"]["postgresql"]["role"] == "standby"
 
 
 def test_connections_are_those_that_ss_counts(look: t.Callable[..., Found], server: t.Callable[[str], t.Any]) -> None:

@@ -37,41 +37,24 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     grade,
     skipped,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, Options
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
     duplicate_errors,
-    port_errors,
+    login_errors,
+    name_errors,
     seconds_errors,
     url_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
-from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import LOGIN_SPEC, PASSWORD_FILE_SPEC, server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, UNKNOWN, Report
 
-Options = dict[str, t.Any]
-
-POSTGRESQL: dict[str, t.Any] = {
-    "host": {"type": "str", "default": "127.0.0.1"},
-    "port": {"type": "int", "default": 5432},
-    "database": {"type": "str", "required": True},
-    "user": {"type": "str", "required": True},
-    "password": {"type": "str", "no_log": True},
-    "password_file": {"type": "path", "no_log": False},
-    "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
-    "ca_file": {"type": "path"},
-}
+POSTGRESQL: dict[str, t.Any] = {**LOGIN_SPEC, **PASSWORD_FILE_SPEC}
 INSTANCE: dict[str, t.Any] = {"name": {"type": "str", "required": True}, "url": {"type": "str", "required": True}}
-LONGEST_SECRET = 4096
+SECRETS = {"postgresql": ("password",)}
 MOST_TABLES = 100
 UNSUPPORTED = "unsupported"
-
-
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing was looked at yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -80,22 +63,6 @@ class Outcome:
 
     report: Report
     rows: list[Row]
-
-
-def read_secrets(options: Options) -> list[str]:
-    """Fill the password if it is given as a file, and return it, so that the caller can hide it."""
-    given = options["postgresql"] or {}
-    path = given.get("password_file")
-    if path:
-        try:
-            with open(path, encoding="utf-8") as file:
-                given["password"] = file.read(LONGEST_SECRET + 1).strip()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise OptionErrors([f"postgresql.password_file: {path} cannot be read: {why}"]) from error
-        if not 0 < len(given["password"]) <= LONGEST_SECRET:
-            raise OptionErrors([f"postgresql.password_file: {path} holds no password; put one into its only line"])
-    return [given["password"]] if given.get("password") else []
 
 
 def collect(
@@ -154,9 +121,7 @@ def make_plan(options: Options, root: str = "/") -> Plan:
 
 
 def _database_plan(options: Options) -> Plan:
-    given = options["postgresql"]
-    names = ("host", "port", "database", "user", "password", "sslmode", "ca_file")
-    server = Server(**{name: given[name] for name in names})
+    server = server_of(options["postgresql"])
     queries = {name: query["value"] for name, query in options["queries"].items() if query["state"] != UNSUPPORTED}
     read = functools.partial(probes.server, server, options["tables"], queries)
     plan: Plan = [_probe(server.where, ("database_connections", "database", *queries, "table"), read)]
@@ -240,9 +205,7 @@ def _rankings(rows: list[Row]) -> list[dict[str, t.Any]]:
 
 
 def _errors(options: Options) -> t.Iterator[str]:
-    for name in ("deployment", "profile"):
-        if not options[name].strip():
-            yield f"{name}: it is empty; give the name that is to stand in the report"
+    yield from name_errors(options)
     yield from seconds_errors("deadline", options["deadline"])
     yield from seconds_errors("timeout", options["timeout"])
     for path in (*options["mounts"], *([options["media_dir"]] if options["media_dir"] else [])):
@@ -274,8 +237,5 @@ def _query_errors(options: Options) -> t.Iterator[str]:
                 yield f"queries.{name}: it has no {needed}, which the state {query['state']!r} needs"
     if options["queries"] and not options["postgresql"]:
         yield "queries: they need a database; give postgresql, too"
-    given = options["postgresql"]
-    if not given:
-        return
-    if not given["host"].startswith("/"):
-        yield from port_errors("postgresql.port", given["port"])
+    if options["postgresql"]:
+        yield from login_errors("postgresql", options["postgresql"])

@@ -13,7 +13,6 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import forecast
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.forecast import Bag, Outlook, Policy
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.history import (
     Content,
@@ -29,8 +28,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import PostgresqlStore
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors, seconds_errors
-from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import SSL_MODES, Server
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
+    login_errors,
+    name_errors,
+    seconds_errors,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import LOGIN_SPEC, server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     OK,
@@ -51,20 +55,11 @@ KIND = "capacity"
 READ, WRITTEN = "capacity_history", "capacity_history_rows"
 LEAST_WINDOW, LONGEST_WINDOW = 14, 400
 
-_SERVER: dict[str, t.Any] = {
-    "host": {"type": "str", "default": "127.0.0.1"},
-    "port": {"type": "int", "default": 5432},
-    "database": {"type": "str", "required": True},
-    "user": {"type": "str", "required": True},
-    "password": {"type": "str", "no_log": True},
-    "sslmode": {"type": "str", "choices": list(SSL_MODES), "default": "prefer"},
-    "ca_file": {"type": "path"},
-}
 # The options of both modules; the documentation fragment _capacity_store describes them.
 STORE: dict[str, t.Any] = {
     "documents": {"type": "list", "elements": "dict", "required": True},
     "path": {"type": "path"},
-    "postgresql": {"type": "dict", "options": _SERVER},
+    "postgresql": {"type": "dict", "options": LOGIN_SPEC},
     "create": {"type": "bool", "default": False},
     "deadline": {"type": "float", "default": 60},
 }
@@ -284,22 +279,18 @@ def _rows(documents: list[Document]) -> list[Row]:
 def _store(options: Options, deadline: Deadline) -> Store:
     if options["path"]:
         return CsvStore(options["path"], deadline)
-    given = options["postgresql"]
-    names = ("host", "port", "database", "user", "password", "sslmode", "ca_file")
-    return PostgresqlStore(Server(**{name: given[name] for name in names}), options["create"], deadline)
+    return PostgresqlStore(server_of(options["postgresql"]), options["create"], deadline)
 
 
 def _store_errors(options: Options) -> t.Iterator[str]:
-    for name in ("deployment", "profile", "target"):
-        if not options[name].strip():
-            yield f"{name}: it is empty; give the name that is to stand in the report"
+    yield from name_errors(options, ("deployment", "profile", "target"))
     yield from seconds_errors("deadline", options["deadline"])
     if bool(options["path"]) == bool(options["postgresql"]):
         yield "path: give the path of a CSV file, or postgresql, and not both"
     elif options["path"] and not options["path"].startswith("/"):
         yield f"path: {options['path']!r} is no absolute path; write for example /var/lib/matrixon/capacity.csv"
-    elif options["postgresql"] and not options["postgresql"]["host"].startswith("/"):
-        yield from port_errors("postgresql.port", options["postgresql"]["port"])
+    elif options["postgresql"]:
+        yield from login_errors("postgresql", options["postgresql"])
     for place, document in enumerate(options["documents"]):
         errors = list(document_errors(f"documents[{place}]", document))
         yield from errors

@@ -34,7 +34,11 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     human_seconds,
     skipped,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import duplicate_errors, port_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
+    duplicate_errors,
+    login_errors,
+    port_errors,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Row, Server, Session
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, REFUSED, Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, UNKNOWN, WARNING
@@ -56,14 +60,8 @@ _NODE = {
     "port": {"type": "int", "default": 5432},
 }
 SPEC: dict[str, t.Any] = {
-    "host": {"type": "str", "default": "127.0.0.1"},
-    "port": {"type": "int", "default": 5432},
-    "database": {"type": "str", "required": True},
-    "user": {"type": "str", "required": True},
-    "password": {"type": "str", "no_log": True},
-    "password_file": {"type": "path", "no_log": False},
-    "sslmode": {"type": "str", "choices": list(_postgresql.SSL_MODES), "default": "prefer"},
-    "ca_file": {"type": "path"},
+    **_postgresql.LOGIN_SPEC,
+    **_postgresql.PASSWORD_FILE_SPEC,
     "role": {"type": "str", "choices": [PRIMARY, STANDBY], "default": PRIMARY},
     "standbys": {"type": "list", "elements": "str", "default": []},
     "nodes": {"type": "list", "elements": "dict", "options": _NODE, "default": []},
@@ -222,11 +220,12 @@ def observe(server: Server, deadline: Deadline) -> Facts:
         facts["role"] = STANDBY if identity["in_recovery"] else PRIMARY
         for name, question in questions(identity["number"]).items():
             if question.role in (None, facts["role"]):
-                facts[name] = _answer(session, question, identity, server)
+                facts[name] = answer(session, question, identity, server)
         return {**facts, "report": _report(identity, facts)}
 
 
-def _answer(session: Session, question: Question, identity: Row, server: Server) -> list[Row] | ProbeFailure:
+def answer(session: Session, question: Question, identity: Row, server: Server) -> list[Row] | ProbeFailure:
+    """Return the rows of one question, or why there are none. ``identity`` tells which rights the login has."""
     if question.right and not identity[question.right]:
         # Without it the rows of others come back, but empty, and would pass for harmless.
         return ProbeFailure(AUTH, f"{server}: {server.user} may not see everything; GRANT pg_monitor TO {server.user}")
@@ -698,15 +697,7 @@ CHECKS: tuple[Check, ...] = (*SERVER_CHECKS, PRIMARIES)
 
 def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
     """Yield a sentence for each option that cannot be right."""
-    for name in ("host", "database", "user"):
-        if not options[name].strip():
-            yield f"postgresql.{name}: it is empty; give the {name} to connect to PostgreSQL with"
-    yield from port_errors("postgresql.port", options["port"])
-    if options["sslmode"].startswith("verify-") and not options["ca_file"]:
-        yield (
-            f"postgresql.sslmode: {options['sslmode']} needs certificates to check against; "
-            "give postgresql.ca_file, or choose require"
-        )
+    yield from login_errors("postgresql", options)
     if not all(name.strip() for name in options["standbys"]):
         yield "postgresql.standbys: a name is empty; give the application_name of each standby"
     yield from duplicate_errors("postgresql.standbys", options["standbys"])
@@ -725,15 +716,7 @@ def validate(options: dict[str, t.Any]) -> t.Iterator[str]:
 
 def plan(options: dict[str, t.Any], context: Context) -> Plan:
     """Return one probe of the server itself, and one that asks every node of its cluster."""
-    server = Server(
-        host=options["host"],
-        port=options["port"],
-        database=options["database"],
-        user=options["user"],
-        password=options["password"],
-        sslmode=options["sslmode"],
-        ca_file=options["ca_file"],
-    )
+    server = _postgresql.server_of(options)
     before = context.before("postgresql", "settings")
     given = {
         "server": str(server),

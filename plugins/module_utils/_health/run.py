@@ -7,10 +7,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import difflib
-import math
 import time
 import typing as t
 
@@ -30,20 +27,25 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Baseline,
     Check,
     Context,
-    Limits,
     Plan,
-    Skip,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import (
+    OptionErrors,
+    Options,
+    check_errors,
+    select,
+    thresholds,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import read_secrets as fill_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
     endpoint_errors,
+    name_errors,
     seconds_errors,
     trust_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
-
-Options = dict[str, t.Any]
 
 # Each scope is a module option of the same name.
 SCOPES: dict[str, t.Any] = {
@@ -64,42 +66,12 @@ SECRETS = {
     "postgresql": ("password",),
     "redis": ("password",),
 }
-LONGEST_SECRET = 4096
 TRUST_FILES = (None, "postgresql", "redis")
 
 
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been contacted yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-
-
 def read_secrets(options: Options) -> list[str]:
-    """Fill every secret that is given as a file; return all secrets.
-
-    Raise OptionErrors, and fill none then: the caller learns too late what to hide.
-    """
-    errors, secrets, found = [], [], []
-    for scope, names in SECRETS.items():
-        given = options.get(scope) or {}
-        for name in names:
-            path = given.get(f"{name}_file")
-            if path:
-                try:
-                    found.append((given, name, _secret_from(path)))
-                except (OSError, ValueError) as error:
-                    why = getattr(error, "strerror", None) or error
-                    errors.append(f"{scope}.{name}_file: {path} cannot be read: {why}")
-            elif given.get(name):
-                secrets.append(given[name])
-    if errors:
-        raise OptionErrors(errors)
-    for given, name, secret in found:
-        given[name] = secret
-        secrets.append(secret)
-    return secrets
+    """Fill every secret that is given as a file; return all secrets. Raise OptionErrors."""
+    return fill_secrets(options, SECRETS)
 
 
 def check_health(
@@ -120,7 +92,7 @@ def check_health(
         timeout=options["timeout"],
         retries=options["retries"],
         retry_delay=options["retry_delay"],
-        thresholds=_thresholds(options["thresholds"]),
+        thresholds=thresholds(options, CHECKS),
     )
     outcome = engine.execute(make_plan(options, started), policy, deadline)
     return Report(
@@ -144,53 +116,16 @@ def make_plan(options: Options, now: datetime.datetime) -> Plan:
     for name, scope in SCOPES.items():
         if options[name] is not None:
             plan += scope.plan(options[name], context)
-    return _select(plan, options["checks"], options["skip_checks"])
-
-
-def _select(plan: Plan, wanted: list[str] | None, skips: dict[str, str]) -> Plan:
-    """Drop what was not asked for, and turn what is to be skipped into a skip with its reason."""
-    selected: Plan = []
-    for entry in plan:
-        if isinstance(entry, Skip):
-            if wanted is None or entry.check.name in wanted:
-                selected.append(entry)
-            continue
-        checks = [check for check in entry.checks if wanted is None or check.name in wanted]
-        selected += [Skip(check, entry.target, skips[check.name]) for check in checks if check.name in skips]
-        kept = tuple(check for check in checks if check.name not in skips)
-        if kept:
-            selected.append(dataclasses.replace(entry, checks=kept))
-    return selected
-
-
-def _secret_from(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        secret = file.read(LONGEST_SECRET + 1).strip()
-    if not secret:
-        raise ValueError("the file is empty")
-    if len(secret) > LONGEST_SECRET:
-        raise ValueError(f"it is longer than {LONGEST_SECRET} letters, so it holds something else")
-    return secret
+    return select(plan, options)
 
 
 def _errors(options: Options) -> t.Iterator[str]:
-    for name in ("deployment", "profile"):
-        if not options[name].strip():
-            yield f"{name}: it is empty; give the name that is to stand in the report"
+    yield from name_errors(options)
     for name in ("deadline", "timeout", "retry_delay"):
         yield from seconds_errors(name, options[name])
     if options["retries"] < 0:
         yield f"retries: {options['retries']} is below 0; give 0 for a single attempt"
-    if options["checks"] is not None and not options["checks"]:
-        yield "checks: the list is empty; leave the option out to run every check"
-    for option in ("checks", "skip_checks", "thresholds"):
-        for name in options[option] or ():
-            yield from _unknown_check(option, name)
-    for name, reason in options["skip_checks"].items():
-        if not isinstance(reason, str) or not reason.strip():
-            yield f"skip_checks.{name}: say why it is skipped; the reason stands in the report"
-    for name, given in options["thresholds"].items():
-        yield from _threshold_errors(name, given)
+    yield from check_errors(options, CHECKS)
     for source, other in options["connect_to"].items():
         yield from endpoint_errors("connect_to", source)
         yield from endpoint_errors(f"connect_to.{source}", str(other))
@@ -200,62 +135,6 @@ def _errors(options: Options) -> t.Iterator[str]:
     for name, scope in SCOPES.items():
         if options[name] is not None:
             yield from scope.validate(options[name])
-
-
-def _unknown_check(option: str, name: str) -> t.Iterator[str]:
-    if name not in CHECKS:
-        near = difflib.get_close_matches(name, CHECKS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(CHECKS))}"
-        yield f"{option}: {name!r} is not a check; {hint}"
-
-
-def _threshold_errors(name: str, given: t.Any) -> t.Iterator[str]:
-    where = f"thresholds.{name}"
-    if name in CHECKS and CHECKS[name].fixed:
-        yield f"{where}: the verdict of this check depends on no threshold; leave it out"
-        return
-    if not isinstance(given, dict) or not given or set(given) - {"warning", "critical"}:
-        hint = "give warning, critical or both, such as {warning: 80, critical: 90}"
-        yield f"{where}: {given!r} is not understood; {hint}"
-        return
-    for level, value in given.items():
-        if value is not None and _number(value) is None:
-            yield f"{where}.{level}: {value!r} is not a number; give a number, or null to switch this level off"
-        elif value is not None and t.cast(float, _number(value)) < 0:
-            yield f"{where}.{level}: {value!r} is below 0; give 0 or more"
-    limits = _limits(name, given) if name in CHECKS else Limits()
-    if limits.warning is None or limits.critical is None:
-        return
-    below = CHECKS[name].below
-    if limits.warning < limits.critical if below else limits.warning > limits.critical:
-        side = "below" if below else "above"
-        yield (
-            f"{where}: warning {limits.warning:g} is {side} critical {limits.critical:g}, so it would never warn; "
-            "exchange them or give both"
-        )
-
-
-def _number(value: t.Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _limits(name: str, given: dict[str, t.Any]) -> Limits:
-    """Return the given thresholds over the check's own."""
-    defaults = CHECKS[name].limits
-    return Limits(
-        _number(given["warning"]) if "warning" in given else defaults.warning,
-        _number(given["critical"]) if "critical" in given else defaults.critical,
-    )
-
-
-def _thresholds(given: dict[str, t.Any]) -> dict[str, Limits]:
-    return {name: _limits(name, levels) for name, levels in given.items()}
 
 
 def _baseline(document: dict[str, t.Any] | None) -> Baseline | None:

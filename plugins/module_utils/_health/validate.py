@@ -13,6 +13,14 @@ import typing as t
 from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
 
 LONGEST_WAIT = 86400
+LONGEST_SECRET = 4096
+
+
+def name_errors(options: t.Mapping[str, t.Any], names: t.Iterable[str] = ("deployment", "profile")) -> t.Iterator[str]:
+    """Yield an error for each name of the report that is empty."""
+    for name in names:
+        if not options[name].strip():
+            yield f"{name}: it is empty; give the name that is to stand in the report"
 
 
 def port_errors(option: str, port: int) -> t.Iterator[str]:
@@ -51,6 +59,19 @@ def duplicate_errors(option: str, names: t.Sequence[str]) -> t.Iterator[str]:
         yield f"{option}: {', '.join(twice)} stands there twice; give each its own name"
 
 
+def login_errors(option: str, given: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Yield what is wrong with where PostgreSQL is, and as whom to ask it."""
+    for name in ("host", "database", "user"):
+        if not given[name].strip():
+            yield f"{option}.{name}: it is empty; give the {name} to connect to PostgreSQL with"
+    yield from port_errors(f"{option}.port", given["port"])
+    if given["sslmode"].startswith("verify-") and not given["ca_file"]:
+        yield (
+            f"{option}.sslmode: {given['sslmode']} needs certificates to check against; "
+            f"give {option}.ca_file, or choose require"
+        )
+
+
 def trust_errors(where: str, path: str | None) -> t.Iterator[str]:
     """Yield what is wrong with a file of authorities to trust."""
     if not path:
@@ -61,3 +82,14 @@ def trust_errors(where: str, path: str | None) -> t.Iterator[str]:
         yield f"{where}: {path} holds no PEM certificate that can be read; give a file with the authorities"
     except OSError as error:
         yield f"{where}: {path} cannot be read: {error.strerror}; give a file with the authorities"
+
+
+def secret_from(path: str) -> str:
+    """Return the secret that a file holds; raise OSError or ValueError."""
+    with open(path, encoding="utf-8") as file:
+        secret = file.read(LONGEST_SECRET + 1).strip()
+    if not secret:
+        raise ValueError("the file is empty")
+    if len(secret) > LONGEST_SECRET:
+        raise ValueError(f"it is longer than {LONGEST_SECRET} letters, so it holds something else")
+    return secret

@@ -119,25 +119,13 @@ def parse_interfaces(text: str) -> dict[str, Interface]:
     return found
 
 
-def parse_stall(text: str) -> dict[str, int]:
-    """Return for how many microseconds tasks have stood still, from a file of /proc/pressure: some and all of them."""
-    totals = {}
+def parse_stall(text: str) -> int:
+    """Return for how many microseconds some task has stood still, from a file of /proc/pressure."""
     for line in text.splitlines():
         words = line.split()
-        if words and words[0] in ("some", "full"):
-            totals[words[0]] = int(dict(word.split("=", 1) for word in words[1:])["total"])
-    if "some" not in totals:
-        raise ProbeFailure(PARSE, "the pressure file has no line 'some'")
-    return totals
-
-
-def parse_swaps(text: str) -> dict[str, int]:
-    """Return the pages that were read from swap and written to it, from /proc/vmstat."""
-    pairs = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-    try:
-        return {"in": int(pairs["pswpin"]), "out": int(pairs["pswpout"])}
-    except KeyError as error:
-        raise ProbeFailure(PARSE, f"/proc/vmstat has no {error}") from error
+        if words and words[0] == "some":
+            return int(dict(word.split("=", 1) for word in words[1:])["total"])
+    raise ProbeFailure(PARSE, "the pressure file has no line 'some'")
 
 
 def parse_accepted(text: str) -> int:

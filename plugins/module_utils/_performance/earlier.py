@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 import datetime
-import math
 import typing as t
 
+from ansible_collections.matrixon.ops.plugins.module_utils._fleet import is_number
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
     Check,
     Facts,
@@ -21,6 +21,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     skipped,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human
+from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Points
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, ProbeFailure
 
 FORMAT = "%Y-%m-%dT%H:%M:%S.%f%z"
@@ -50,6 +51,7 @@ FIGURES = {
 # A statement that ran less often, or that grew by less, is no news.
 FEWEST_CALLS, QUERY_FLOOR_MS = 5.0, 1.0
 MOST_QUERIES = 10
+MOST_POINTS = 120
 
 
 class Earlier(t.NamedTuple):
@@ -105,12 +107,17 @@ def keep(facts: Facts) -> Facts:
     return {
         "figures": {name: round(value, 3) for name, value in facts.get("figures", {}).items()},
         "series": {
-            name: {"busy": found["busy"]} if "busy" in found else found
+            name: {what: _thinned(points) for what, points in found.items() if name != "cpu" or what == "busy"}
             for name, found in facts.get("series", {}).items()
             if name in ("cpu", "memory", "postgresql_transactions")
         },
         "statements": facts.get("postgresql", {}).get("statements", {}),
     }
+
+
+def _thinned(points: Points) -> Points:
+    """Return every so many points, so that a run of many samples is still small enough for the history."""
+    return points[:: -(-len(points) // MOST_POINTS) or 1]
 
 
 def changes(figures: Facts, kept: Facts) -> list[Change]:
@@ -120,13 +127,9 @@ def changes(figures: Facts, kept: Facts) -> list[Change]:
     found = []
     for name, figure in FIGURES.items():
         then, now = known.get(name), figures.get(name)
-        if _is_number(then) and _is_number(now):
+        if is_number(then) and is_number(now):
             found.append(Change(figure.title, figure.unit, t.cast(float, then), t.cast(float, now), figure.slower))
     return found
-
-
-def _is_number(value: t.Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def worth_a_word(found: t.Iterable[Change]) -> list[Change]:
@@ -151,7 +154,7 @@ def slower_queries(now: t.Any, kept: Facts) -> list[list[t.Any]]:
     rows = []
     for number, (text, calls, mean) in now.items():
         then = before.get(number)
-        if not isinstance(then, list) or len(then) != 3 or not _is_number(then[2]) or not _is_number(then[1]):
+        if not isinstance(then, list) or len(then) != 3 or not is_number(then[2]) or not is_number(then[1]):
             continue
         if min(calls, then[1]) >= FEWEST_CALLS and mean - then[2] >= QUERY_FLOOR_MS and then[2] > 0:
             rows.append([text, mean, then[2], round(mean / then[2], 1)])

@@ -20,10 +20,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Probe,
     Verdict,
     grade,
-    human_seconds,
     skipped,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
+from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Interval
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, UNKNOWN
@@ -269,8 +269,8 @@ def judge_response_time(facts: Facts, limits: Limits) -> Verdict:
     p95 = whole.quantile_ms(0.95)
     if p95 is None:
         raise ProbeFailure(PARSE, f"{facts['histogram'].name} has no buckets to work it out from")
-    message = f"95 of 100 requests were answered within {_human(p95)}, the mean of {whole.count:.0f} is"
-    return grade(p95, limits, f"{message} {_human(whole.mean_ms)}{partly}")
+    message = f"95 of 100 requests were answered within {human(p95, 'ms')}, the mean of {whole.count:.0f} is"
+    return grade(p95, limits, f"{message} {human(whole.mean_ms, 'ms')}{partly}")
 
 
 def judge_slow_endpoint(facts: Facts, limits: Limits) -> Verdict:
@@ -282,12 +282,9 @@ def judge_slow_endpoint(facts: Facts, limits: Limits) -> Verdict:
         return skipped(f"not enough data: no request ended in the interval{partly}")
     key, slowest = max(known.items(), key=lambda item: item[1].mean_ms)
     name = " ".join(part for part in key if part)
-    message = f"the slowest endpoint, {name}, answered {slowest.count:.0f} requests in {_human(slowest.mean_ms)} each"
+    mean = human(slowest.mean_ms, "ms")
+    message = f"the slowest endpoint, {name}, answered {slowest.count:.0f} requests in {mean} each"
     return grade(slowest.mean_ms, limits, message + partly)
-
-
-def _human(milliseconds: float) -> str:
-    return f"{milliseconds:.3g} ms" if milliseconds < 1000 else human_seconds(milliseconds / 1000)
 
 
 CHECKS = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
     Check,
@@ -25,6 +25,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     skipped,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.advice import number
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import MISSING_TOOL
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, UNKNOWN, WARNING
 
 MIB = 1024**2
@@ -47,7 +48,7 @@ class Seen:
     open_files: int | None = None
     connections: int | None = None
     slowest_ms: float | None = None
-    listening: t.Collection[int] = field(default_factory=frozenset)
+    listening: t.Collection[int] | None = None
 
 
 class Line(t.NamedTuple):
@@ -157,17 +158,12 @@ def _local_service(value: str, seen: Seen) -> Said:
     found = _URL.match(value)
     if not found:
         return UNKNOWN, "the address is not one of this host"
+    if seen.listening is None:
+        return UNKNOWN, "the sockets of this host could not be read"
     port = int(found.group(2))
     if port in seen.listening:
         return OK, f"something listens on port {port} here"
     return WARNING, f"nothing listens on port {port} here; name the host where it runs"
-
-
-def errors(option: str, settings: t.Sequence[Facts]) -> t.Iterator[str]:
-    """Yield what is wrong with a list of settings."""
-    for at, entry in enumerate(settings):
-        if entry["rule"] not in NAMES:
-            yield f"{option}[{at}].rule: {entry['rule']!r} is not a rule; known are {', '.join(NAMES)}"
 
 
 def judge(facts: Facts, limits: Limits) -> Verdict:
@@ -177,6 +173,9 @@ def judge(facts: Facts, limits: Limits) -> Verdict:
         return skipped("none of the settings concerns this host")
     bad = [line for line in found if line.status == WARNING]
     unknown = [line for line in found if line.status == UNKNOWN]
+    if len(unknown) == len(found):
+        reasons = "; ".join(f"{line.setting}: {line.reason}" for line in unknown[:3])
+        return Verdict(UNKNOWN, f"not measured: {reasons}", error_kind=MISSING_TOOL)
     rest = f"; not known: {', '.join(line.setting for line in unknown)}" if unknown else ""
     if not bad:
         return grade(0, limits, f"{len(found) - len(unknown)} of {len(found)} settings are good here{rest}")

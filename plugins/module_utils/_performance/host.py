@@ -26,6 +26,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, 
 from ansible_collections.matrixon.ops.plugins.module_utils._procfs import (
     gather,
     parse_cores,
+    parse_counter,
     parse_meminfo,
     part,
     read,
@@ -45,7 +46,7 @@ def read_sample(root: str) -> Facts:
         "cpu": lambda: counters.parse_cpu(read(root, "proc/stat")),
         "memory": lambda: parse_meminfo(read(root, "proc/meminfo")),
         "load": lambda: float(read(root, "proc/loadavg").split()[0]),
-        "swaps": lambda: counters.parse_swaps(read(root, "proc/vmstat")),
+        "swaps": lambda: parse_counter(read(root, "proc/vmstat"), "pswpin"),
         "disks": lambda: counters.parse_disks(read(root, "proc/diskstats")),
         "network": lambda: counters.parse_interfaces(read(root, "proc/net/dev")),
         "accepted": lambda: counters.parse_accepted(read(root, "proc/net/snmp")),
@@ -54,7 +55,7 @@ def read_sample(root: str) -> Facts:
     return gather(parts)
 
 
-def _stall(root: str, what: str) -> dict[str, int] | None:
+def _stall(root: str, what: str) -> int | None:
     """Return None on a kernel that does not measure it."""
     try:
         return counters.parse_stall(read(root, f"proc/pressure/{what}"))
@@ -126,10 +127,6 @@ def disk_use(samples: t.Sequence[Sample], name: str) -> dict[str, float]:
     }
 
 
-def _swap_points(samples: t.Sequence[Sample]) -> Points:
-    return sampling.rates(samples, "swaps", lambda swaps: swaps["in"])
-
-
 def _disk_points(samples: t.Sequence[Sample], name: str) -> dict[str, Points]:
     def of(value: t.Callable[[Disk], float]) -> t.Callable[[dict[str, Disk]], float | None]:
         return lambda disks: value(disks[name]) if name in disks else None
@@ -152,7 +149,7 @@ def stall_points(samples: t.Sequence[Sample], what: str) -> Points | None:
     """Return for which share of each step some task stood still; None where it is not measured."""
     if any(part(one.facts, f"stall_{what}") is None for one in samples):
         return None
-    points = sampling.rates(samples, f"stall_{what}", lambda total: total["some"])
+    points = sampling.rates(samples, f"stall_{what}", float)
     return [[when, None if value is None else min(100.0, value / 10_000)] for when, value in points]
 
 
@@ -160,7 +157,7 @@ def stall_mean(samples: t.Sequence[Sample], what: str) -> float | None:
     """Return that of the whole interval."""
     if any(part(one.facts, f"stall_{what}") is None for one in samples):
         return None
-    share = sampling.rate(samples, f"stall_{what}", lambda total: total["some"])
+    share = sampling.rate(samples, f"stall_{what}", float)
     return None if share is None else min(100.0, share / 10_000)
 
 
@@ -174,7 +171,7 @@ def report(samples: t.Sequence[Sample]) -> Facts:
             "pressure": lambda: {
                 what: points for what in STALLS for points in [stall_points(samples, what)] if points is not None
             },
-            "swap": lambda: {"read back": _swap_points(samples)},
+            "swap": lambda: {"read back": sampling.rates(samples, "swaps", float)},
         }
     )
     for kind, points_of in (("disks", _disk_points), ("network", _network_points)):
@@ -245,7 +242,7 @@ def judge_swap_in(facts: Facts, limits: Limits) -> Verdict:
     samples: list[Sample] = facts["samples"]
     if not part(samples[-1].facts, "memory").get("SwapTotal"):
         return skipped("this host has no swap")
-    pages = sampling.rate(samples, "swaps", lambda swaps: swaps["in"])
+    pages = sampling.rate(samples, "swaps", float)
     if pages is None:
         raise ProbeFailure(PARSE, "the counter of swapped pages went back in the interval")
     return grade(pages, limits, f"{pages:.0f} pages per second read back from swap")

@@ -7,29 +7,29 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 import typing as t
 
-from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
-from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Limits
+from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import CHECKS_SPEC, Options, check_errors
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
     duplicate_errors,
     endpoint_errors,
+    login_errors,
+    name_errors,
     port_errors,
     seconds_errors,
     trust_errors,
     url_errors,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._http import HTTPS_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import guide
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import LOGIN_SPEC, PASSWORD_FILE_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql_tuning import STORAGES
-
-Options = dict[str, t.Any]
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 3600.0
 MOST_SAMPLES = 600
-LONGEST_SECRET = 4096
+SECRETS = {"postgresql": ("password",)}
 # What the module needs beside the interval, at least.
 LEEWAY = 2.0
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\*][A-Za-z0-9:_.\\@*-]*")
@@ -46,14 +46,10 @@ _TUNING: dict[str, t.Any] = {
 SPEC: dict[str, t.Any] = {
     "interval": {"type": "float", "default": 10},
     "samples": {"type": "int", "default": 10},
-    "checks": {"type": "list", "elements": "str"},
-    "skip_checks": {"type": "dict", "default": {}},
-    "thresholds": {"type": "dict", "default": {}},
+    **CHECKS_SPEC,
+    **HTTPS_SPEC,
     "timeout": {"type": "float", "default": 10},
     "deadline": {"type": "float", "default": 60},
-    "connect_to": {"type": "dict", "default": {}},
-    "ca_file": {"type": "path"},
-    "validate_certs": {"type": "bool", "default": True},
     "units": {"type": "list", "elements": "str", "default": []},
     "processes": {
         "type": "list",
@@ -99,14 +95,8 @@ SPEC: dict[str, t.Any] = {
     "postgresql": {
         "type": "dict",
         "options": {
-            "host": {"type": "str", "default": "127.0.0.1"},
-            "port": {"type": "int", "default": 5432},
-            "database": {"type": "str", "required": True},
-            "user": {"type": "str", "required": True},
-            "password": {"type": "str", "no_log": True},
-            "password_file": {"type": "path", "no_log": False},
-            "sslmode": {"type": "str", "choices": list(_postgresql.SSL_MODES), "default": "prefer"},
-            "ca_file": {"type": "path"},
+            **LOGIN_SPEC,
+            **PASSWORD_FILE_SPEC,
             "tuning": {"type": "dict", "options": _TUNING, "apply_defaults": True},
         },
     },
@@ -124,39 +114,11 @@ SPEC: dict[str, t.Any] = {
 }
 
 
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been contacted yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-
-
-def read_secret(options: Options) -> list[str]:
-    """Put the password in the place of its file; return it, for the caller to hide. Raise OptionErrors."""
-    given = options["postgresql"] or {}
-    path = given.get("password_file")
-    if not path:
-        return [given["password"]] if given.get("password") else []
-    try:
-        with open(path, encoding="utf-8") as file:
-            secret = file.read(LONGEST_SECRET + 1).strip()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise OptionErrors([f"postgresql.password_file: {path} cannot be read: {why}"]) from error
-    if not secret or len(secret) > LONGEST_SECRET:
-        raise OptionErrors([f"postgresql.password_file: {path} holds no password; write one line of it"])
-    given["password"] = secret
-    return [secret]
-
-
 def errors(options: Options, checks: t.Mapping[str, Check]) -> t.Iterator[str]:
     """Yield what is wrong with the options."""
-    for name in ("deployment", "profile"):
-        if not options[name].strip():
-            yield f"{name}: it is empty; give the name that is to stand in the report"
+    yield from name_errors(options)
     yield from _time_errors(options)
-    yield from _check_errors(options, checks)
+    yield from check_errors(options, checks)
     for at, unit in enumerate(options["units"]):
         if not _UNIT.fullmatch(unit):
             yield f"units[{at}]: {unit!r} is not a unit; write for example haproxy.service or postgresql@*.service"
@@ -174,7 +136,6 @@ def errors(options: Options, checks: t.Mapping[str, Check]) -> t.Iterator[str]:
     yield from trust_errors("ca_file", options["ca_file"])
     yield from _homeserver_errors(options["homeserver"])
     yield from _postgresql_errors(options["postgresql"])
-    yield from guide.errors("guide_settings", options["guide_settings"])
 
 
 def _time_errors(options: Options) -> t.Iterator[str]:
@@ -198,60 +159,6 @@ def _time_errors(options: Options) -> t.Iterator[str]:
         yield f"deadline: {deadline:g} s leave no time beside an interval of {interval:g} s; give {interval + LEEWAY:g}"
 
 
-def _check_errors(options: Options, checks: t.Mapping[str, Check]) -> t.Iterator[str]:
-    if options["checks"] is not None and not options["checks"]:
-        yield "checks: the list is empty; leave the option out to run every check"
-    for option in ("checks", "skip_checks", "thresholds"):
-        for name in options[option] or ():
-            if name not in checks:
-                near = difflib.get_close_matches(name, checks, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(checks))}"
-                yield f"{option}: {name!r} is not a check; {hint}"
-    for name, reason in options["skip_checks"].items():
-        if not isinstance(reason, str) or not reason.strip():
-            yield f"skip_checks.{name}: say why it is skipped; the reason stands in the report"
-    for name, given in options["thresholds"].items():
-        if name in checks:
-            yield from _threshold_errors(checks[name], given)
-
-
-def _threshold_errors(check: Check, given: t.Any) -> t.Iterator[str]:
-    where = f"thresholds.{check.name}"
-    if check.fixed:
-        yield f"{where}: the verdict of this check depends on no threshold; leave it out"
-        return
-    if not isinstance(given, dict) or not given or set(given) - {"warning", "critical"}:
-        yield f"{where}: {given!r} is not understood; give warning, critical or both, such as {{warning: 80}}"
-        return
-    for level, value in given.items():
-        if value is not None and (_number(value) is None or t.cast(float, _number(value)) < 0):
-            yield f"{where}.{level}: {value!r} is not a number of 0 or more; give one, or null to switch it off"
-    found = limits(check, given)
-    if found.warning is None or found.critical is None:
-        return
-    if found.warning < found.critical if check.below else found.warning > found.critical:
-        side = "below" if check.below else "above"
-        yield f"{where}: warning {found.warning:g} is {side} critical {found.critical:g}; exchange them or give both"
-
-
-def limits(check: Check, given: t.Mapping[str, t.Any]) -> Limits:
-    """Return the given thresholds over the check's own."""
-    return Limits(
-        _number(given["warning"]) if "warning" in given else check.warning,
-        _number(given["critical"]) if "critical" in given else check.critical,
-    )
-
-
-def _number(value: t.Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
-
-
 def _homeserver_errors(given: Options | None) -> t.Iterator[str]:
     if given is None:
         return
@@ -272,7 +179,7 @@ def _homeserver_errors(given: Options | None) -> t.Iterator[str]:
 def _postgresql_errors(given: Options | None) -> t.Iterator[str]:
     if given is None:
         return
-    yield from port_errors("postgresql.port", given["port"])
+    yield from login_errors("postgresql", given)
     yield from trust_errors("postgresql.ca_file", given["ca_file"])
     for name in ("memory_bytes", "cores", "connections", "standbys"):
         if given["tuning"][name] < 0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import (
@@ -23,14 +22,20 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     human_seconds,
     skipped,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._health.postgresql import (
+    PRIMARY,
+    SETTINGS,
+    STANDBY,
+    STATS,
+    Question,
+    answer,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._human import human
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import advice, sampling, statements
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Interval, Sample
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.statements import TAG, Counted, Ranked
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Row, Server, Session
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, Deadline, Facts, ProbeFailure
-
-PRIMARY, STANDBY = "primary", "standby"
-STATS, SETTINGS = "pg_read_all_stats", "pg_read_all_settings"
 
 # A share of fewer blocks, checkpoints, calls or rows is chance.
 FEWEST_BLOCKS = 1000
@@ -41,15 +46,6 @@ FEWEST_CALLS = 10
 FEWEST_DEAD_ROWS = 10_000
 MOST_TABLES = 10
 TEXT_CHARS = 120
-
-
-@dataclass(frozen=True)
-class Question:
-    """One query. ``role`` is who can answer it, ``right`` the predefined role whose members see the whole answer."""
-
-    sql: str
-    right: str | None = None
-    role: str | None = None
 
 
 IDENTITY = f"""
@@ -72,7 +68,6 @@ FROM pg_stat_activity WHERE {_OTHERS}"""
 WORK = f"""
 SELECT {TAG} sum(xact_commit)::float8 AS commits, sum(xact_rollback)::float8 AS rollbacks,
        sum(temp_files)::float8 AS temp_files, sum(temp_bytes)::float8 AS temp_bytes,
-       sum(deadlocks)::float8 AS deadlocks,
        (SELECT sum(heap_blks_hit + coalesce(toast_blks_hit, 0)) FROM pg_statio_user_tables)::float8 AS table_hits,
        (SELECT sum(heap_blks_read + coalesce(toast_blks_read, 0)) FROM pg_statio_user_tables)::float8 AS table_reads,
        (SELECT sum(idx_blks_hit) FROM pg_statio_user_indexes)::float8 AS index_hits,
@@ -147,42 +142,38 @@ def observe(server: Server, deadline: Deadline, interval: Interval, machine: adv
     """Watch one server for the interval. What cannot be answered leaves its failure in its place."""
     with _postgresql.connect(server, deadline) as session:
         identity = session.row(IDENTITY)
-        ask = functools.partial(_answer, session, identity=identity, server=server)
+        ask = functools.partial(answer, session, identity=identity, server=server)
         role = STANDBY if identity["in_recovery"] else PRIMARY
         extension = _extension(session, identity)
+        asked = questions(identity["number"])
         before = {"work": ask(Question(WORK)), "statements": _count(session, extension, identity)}
-        locks: list[Row] = []
+        seen: list[t.Any] = []
 
         def step() -> Facts:
             row = ask(Question(TICK, right=STATS))
             if isinstance(row, list) and row[0]["waiting"]:
-                found = ask(questions(identity["number"])["locks"])
-                if isinstance(found, list) and found and (not locks or found[0]["seconds"] > locks[0]["seconds"]):
-                    locks[:] = found
+                seen.append(ask(asked["locks"]))
             return {"tick": row if isinstance(row, ProbeFailure) else row[0]}
 
         samples = sampling.sample(step, interval, deadline, f"watching {server}")
         after = {"work": ask(Question(WORK)), "statements": _count(session, extension, identity)}
         facts: Facts = {"role": role, "seconds": sampling.seconds_between(samples), "samples": samples}
-        for name, question in questions(identity["number"]).items():
+        for name, question in asked.items():
             if question.role in (None, role):
                 facts[name] = ask(question)
-        if isinstance(facts["locks"], list) and locks and not facts["locks"]:
-            facts["locks"] = locks
+        facts["locks"] = longest_wait(facts["locks"], seen)
         facts["work"] = _both(before["work"], after["work"])
         facts["statements"] = _statements(session, extension, identity, before["statements"], after["statements"])
     facts["advice"] = _advice(facts, machine, identity["number"] // 10000)
     return {**facts, "report": _report(identity, facts)}
 
 
-def _answer(session: Session, question: Question, identity: Row, server: Server) -> list[Row] | ProbeFailure:
-    if question.right and not identity[question.right]:
-        # Without it the rows of others come back, but empty, and would pass for harmless.
-        return ProbeFailure(AUTH, f"{server}: {server.user} may not see everything; GRANT pg_monitor TO {server.user}")
-    try:
-        return session.rows(question.sql)
-    except ProbeFailure as failure:
-        return failure
+def longest_wait(last: list[Row] | ProbeFailure, seen: t.Iterable[t.Any]) -> list[Row] | ProbeFailure:
+    """Return the answer with the longest wait of the interval; each has its own longest first."""
+    if isinstance(last, ProbeFailure):
+        return last
+    known = [last, *(rows for rows in seen if isinstance(rows, list))]
+    return max(known, key=lambda rows: rows[0]["seconds"] if rows else -1.0)
 
 
 def _both(before: t.Any, after: t.Any) -> tuple[Row, Row] | ProbeFailure:
@@ -208,7 +199,7 @@ def _count(session: Session, extension: Row | ProbeFailure, identity: Row) -> Fa
     try:
         info = statements.info_query(extension)
         return {
-            "info": session.row(info) if info else {"reset": None, "evicted": None},
+            "reset": session.row(info)["reset"] if info else None,
             "counted": statements.counted(session.rows(statements.counters_query(extension))),
         }
     except ProbeFailure as failure:
@@ -224,7 +215,7 @@ def _statements(
     for one in (before, after):
         if isinstance(one, ProbeFailure):
             return one
-    restarted = before["info"]["reset"] != after["info"]["reset"]
+    restarted = before["reset"] != after["reset"]
     lately = statements.difference({} if restarted else before["counted"], after["counted"])
     ever: dict[int, Counted] = after["counted"]
     try:
@@ -236,8 +227,6 @@ def _statements(
         "lately": {number: each for number, each in lately.items() if number not in own},
         "ever": {number: each for number, each in ever.items() if number not in own},
         "texts": {row["id"]: statements.shown(row["query"]) for row in rows if not row["own"]},
-        "reset": after["info"]["reset"],
-        "evicted": after["info"]["evicted"],
         "restarted": restarted,
     }
 
@@ -259,7 +248,6 @@ def _report(identity: Row, facts: Facts) -> Facts:
     if isinstance(facts["connections"], list):
         known["connections"] = {row["state"]: row["count"] for row in facts["connections"]}
         known["usable_connections"] = facts["connections"][0]["usable"]
-    known.update(_work(facts))
     report["figures"], report["rankings"] = _figures(facts), _rankings(facts)
     if isinstance(facts["statements"], dict):
         known["statements"] = _known_statements(facts["statements"])
@@ -276,17 +264,11 @@ def _series(ticks: t.Sequence[Sample]) -> Facts:
     }
 
 
-def _work(facts: Facts) -> Facts:
-    if isinstance(facts["work"], ProbeFailure):
-        return {}
-    before, after = facts["work"]
-    return {"interval": {name: max(0.0, (after[name] or 0.0) - (before[name] or 0.0)) for name in after}}
-
-
 def _figures(facts: Facts) -> Facts:
     figures: Facts = {}
-    if not isinstance(facts["work"], ProbeFailure):
-        figures["transactions"] = _transactions(facts) or 0.0
+    speed = None if isinstance(facts["work"], ProbeFailure) else _transactions(facts)
+    if speed is not None:
+        figures["transactions"] = speed
     found = facts["statements"]
     if isinstance(found, dict):
         total = statements.together(found["lately"])
@@ -486,7 +468,7 @@ def judge_query_time(found: Facts, facts: Facts, limits: Limits) -> Verdict:
     return grade(
         total.mean,
         limits,
-        f"{total.calls:.0f} statements of the interval{again} took {_ms(total.mean)} in the mean{most}",
+        f"{total.calls:.0f} statements of the interval{again} took {human(total.mean, 'ms')} in the mean{most}",
     )
 
 
@@ -501,12 +483,8 @@ def judge_slow_query(found: Facts, facts: Facts, limits: Limits) -> Verdict:
         slowest.counted.mean,
         limits,
         f"the slowest statement of the interval ran {slowest.counted.calls:.0f} times and took "
-        f"{_ms(slowest.counted.mean)} in the mean: {slowest.text[:TEXT_CHARS]}",
+        f"{human(slowest.counted.mean, 'ms')} in the mean: {slowest.text[:TEXT_CHARS]}",
     )
-
-
-def _ms(milliseconds: float) -> str:
-    return f"{milliseconds:.3g} ms" if milliseconds < 1000 else human_seconds(milliseconds / 1000)
 
 
 @_of("dead")

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 import resource
@@ -15,7 +14,13 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_host
 from ansible_collections.matrixon.ops.plugins.module_utils._health import engine
-from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Limits, Plan, Probe, Skip
+from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Plan, Probe, Skip
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import (
+    OptionErrors,
+    Options,
+    select,
+    thresholds,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import (
     advice,
@@ -27,15 +32,10 @@ from ansible_collections.matrixon.ops.plugins.module_utils._performance import (
     services,
     showing,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import (
-    OptionErrors,
-    Options,
-    errors,
-    limits,
-)
+from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import errors
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Clock, Interval
-from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import server_of
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._procfs import gather, parse_cores, read, read_sockets
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 
@@ -77,13 +77,14 @@ def check_performance(
     started = now or datetime.datetime.now(datetime.timezone.utc)
     policy = engine.Policy(
         timeout=options["timeout"],
-        thresholds={name: limits(CHECKS[name], given) for name, given in options["thresholds"].items()},
+        thresholds=thresholds(options, CHECKS),
     )
     outcome = engine.execute(select(make_plan(options, clock, root), options), policy, deadline)
-    late = engine.execute(select(_late_plan(options, outcome.facts, started, root), options), policy, deadline)
+    before = earlier.read(options["earlier"])
+    late = engine.execute(select(_late_plan(options, outcome.facts, before, started, root), options), policy, deadline)
     engine.merge(outcome.facts, late.facts)
     results = [*outcome.results, *late.results]
-    facts = _facts(outcome.facts, options, policy, started)
+    facts = _facts(outcome.facts, options, policy, before, started)
     facts["answer"] = showing.answer(results, outcome.facts.get("rankings", {}), outcome.facts.get("figures", {}))
     return Report(
         kind="performance",
@@ -139,16 +140,7 @@ def _postgresql(options: Options, interval: Interval, seconds: float, root: str)
     given = options["postgresql"]
     if given is None:
         return []
-    server = Server(
-        given["host"],
-        given["port"],
-        given["database"],
-        given["user"],
-        given["password"],
-        given["sslmode"],
-        given["ca_file"],
-    )
-    return [postgresql.probe(server, machine(given["tuning"], root), interval, seconds)]
+    return [postgresql.probe(server_of(given), machine(given["tuning"], root), interval, seconds)]
 
 
 def machine(given: Options, root: str = "/") -> advice.Machine:
@@ -183,26 +175,8 @@ def _content(root: str, path: str) -> str:
         return ""
 
 
-def select(plan: Plan, options: Options) -> Plan:
-    """Drop what was not asked for, and turn what is to be skipped into a skip with its reason."""
-    wanted, skips = options["checks"], options["skip_checks"]
-    selected: Plan = []
-    for entry in plan:
-        if isinstance(entry, Skip):
-            if wanted is None or entry.check.name in wanted:
-                selected.append(entry)
-            continue
-        checks = [check for check in entry.checks if wanted is None or check.name in wanted]
-        selected += [Skip(check, entry.target, skips[check.name]) for check in checks if check.name in skips]
-        kept = tuple(check for check in checks if check.name not in skips)
-        if kept:
-            selected.append(dataclasses.replace(entry, checks=kept))
-    return selected
-
-
-def _late_plan(options: Options, facts: Facts, now: datetime.datetime, root: str) -> Plan:
+def _late_plan(options: Options, facts: Facts, before: earlier.Earlier, now: datetime.datetime, root: str) -> Plan:
     """Return what is judged from the facts of all the others."""
-    before = earlier.read(options["earlier"])
     changes = earlier.changes(facts.get("figures", {}), before.kept)
     slower = earlier.slower_queries(facts.get("postgresql", {}).get("statements"), before.kept)
     given: Facts = {"earlier": before, "changes": changes}
@@ -237,6 +211,7 @@ def seen(options: Options, facts: Facts, deadline: Deadline, root: str) -> guide
     ever = facts.get("rankings", {}).get("queries_mean_ever")
     scopes = [name for name in (guide.HOMESERVER, guide.DATABASE) if options[name] is not None]
     sockets = gather({"sockets": lambda: read_sockets(root, deadline)})["sockets"]
+    unread = isinstance(sockets, ProbeFailure)
     return guide.Seen(
         scopes=scopes,
         memory_bytes=tuning.get("memory_bytes") or memory_of(root),
@@ -245,25 +220,26 @@ def seen(options: Options, facts: Facts, deadline: Deadline, root: str) -> guide
         open_files=facts.get("open_files"),
         connections=found.get("usable_connections"),
         slowest_ms=ever[0][3] if ever else None,
-        listening={port for _address, port in getattr(sockets, "listening", ())},
+        listening=None if unread else {port for _address, port in sockets.listening},
     )
 
 
 # Report ------------------------------------------------------------------------------------------------------------
 
 
-def _facts(found: Facts, options: Options, policy: engine.Policy, started: datetime.datetime) -> Facts:
+def _facts(
+    found: Facts, options: Options, policy: engine.Policy, before: earlier.Earlier, started: datetime.datetime
+) -> Facts:
     """Return the facts of the report: what the page draws, what a later run compares with, and the rest as it is."""
-    before = earlier.read(options["earlier"])
     shift = (started - before.taken).total_seconds() if before.taken else None
     kept_series = before.kept.get("series")
-    thresholds: dict[str, Limits] = {name: policy.limits(check) for name, check in CHECKS.items()}
+    levels = {name: policy.limits(check) for name, check in CHECKS.items()}
     rest = {name: value for name, value in found.items() if name not in ("series", "rankings")}
     return {
         **rest,
         "interval": {"seconds": options["interval"], "samples": options["samples"]},
         "plots": showing.plots(
-            found.get("series", {}), thresholds, kept_series if isinstance(kept_series, dict) else {}, shift
+            found.get("series", {}), levels, kept_series if isinstance(kept_series, dict) else {}, shift
         ),
         "rankings": showing.rankings(found.get("rankings", {})),
         "kept": earlier.keep(found),

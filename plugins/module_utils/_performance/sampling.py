@@ -102,12 +102,12 @@ def rate(samples: t.Sequence[Sample], name: str, value: t.Callable[[t.Any], floa
     return (after - before) / seconds
 
 
-def spread(points: Points, mean: float | None = None) -> Spread | None:
-    """Return the spread of points; None where nothing was measured. ``mean`` is that of the whole, if it is known."""
+def spread(points: Points) -> Spread | None:
+    """Return the spread of points; None where nothing was measured."""
     values = [value for _when, value in points if value is not None]
     if not values:
         return None
-    return Spread(min(values), sum(values) / len(values) if mean is None else mean, max(values))
+    return Spread(min(values), sum(values) / len(values), max(values))
 
 
 def seconds_between(samples: t.Sequence[Sample]) -> float:

@@ -33,7 +33,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     ProbeFailure,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._procfs import (
-    BATCH,
+    batches,
     descendants,
     failure_of,
     gather,
@@ -236,29 +236,19 @@ def observe_connections(
     wait(min(seconds, deadline.require("waiting to count connections")))
     counts: dict[int, dict[str, int]] = {}
     wanted = [entry["port"] for entry in ports]
-    for table in ("proc/net/tcp", "proc/net/tcp6"):
-        path = os.path.join(root, table)
-        if table == "proc/net/tcp" or os.path.exists(path):
-            _count(path, wanted, counts, deadline)
+    try:
+        for table in ("proc/net/tcp", "proc/net/tcp6"):
+            path = os.path.join(root, table)
+            if table == "proc/net/tcp" or os.path.exists(path):
+                for lines in batches(path, deadline):
+                    counters.count_states(lines, wanted, counts)
+    except OSError as error:
+        raise failure_of(error) from error
     return {"counts": counts, "report": {"connections": {entry["name"]: _known(counts, entry) for entry in ports}}}
 
 
 def _known(counts: dict[int, dict[str, int]], entry: Facts) -> dict[str, int]:
     return {"port": entry["port"], "established": 0, **counts.get(entry["port"], {})}
-
-
-def _count(path: str, ports: t.Sequence[int], counts: dict[int, dict[str, int]], deadline: Deadline) -> None:
-    try:
-        with open(path, "rb", buffering=BATCH) as file:
-            file.readline()
-            while True:
-                deadline.require(f"reading {path}")
-                lines = file.readlines(BATCH)
-                if not lines:
-                    return
-                counters.count_states(lines, ports, counts)
-    except OSError as error:
-        raise failure_of(error) from error
 
 
 def judge_connections(facts: Facts, limits: Limits) -> list[Verdict]:

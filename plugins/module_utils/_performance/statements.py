@@ -100,7 +100,7 @@ def info_query(extension: Row) -> str | None:
     if version(extension["version"]) < (1, 9):
         return None
     return (
-        f"SELECT {TAG} dealloc AS evicted, extract(epoch FROM stats_reset)::float8 AS reset "
+        f"SELECT {TAG} extract(epoch FROM stats_reset)::float8 AS reset "
         f"FROM {extension['schema']}.pg_stat_statements_info"
     )
 

@@ -17,7 +17,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.matrixon.ops.plugins.doc_fragments import _observer
+from ansible_collections.matrixon.ops.plugins.doc_fragments import _checks, _https, _observer
 from ansible_collections.matrixon.ops.plugins.modules import matrixon_health
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
@@ -242,7 +242,8 @@ def specified(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_documented_options_are_those_of_the_argument_spec() -> None:
-    texts = (matrixon_health.DOCUMENTATION, _observer.ModuleDocFragment.DOCUMENTATION)
+    fragments = (_observer, _checks, _https)
+    texts = (matrixon_health.DOCUMENTATION, *(one.ModuleDocFragment.DOCUMENTATION for one in fragments))
     options = {name: option for text in texts for name, option in yaml.safe_load(text)["options"].items()}
     assert documented(options) == specified(matrixon_health.argument_spec())
 

@@ -15,8 +15,9 @@ import pytest
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import collect as module
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import probes
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import OptionErrors, Outcome, collect
+from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import Outcome, collect
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources import parse_row
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, Deadline, ProbeFailure
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
@@ -307,6 +308,8 @@ def test_a_login_that_cannot_see_others_does_not_count_its_own_for_all(monkeypat
         ({"postgresql": SERVER, "queries": {"users": "SELECT"}}, "queries.users: 'SELECT' is not understood"),
         ({"postgresql": SERVER, "queries": {"users": {"state": "tested"}}}, "queries.users: it has no value"),
         ({"postgresql": {**SERVER, "port": 0}}, "postgresql.port: 0 is not a port"),
+        ({"postgresql": {**SERVER, "user": ""}}, "postgresql.user: it is empty; give the user to connect to"),
+        ({"postgresql": {**SERVER, "sslmode": "verify-ca"}}, "postgresql.sslmode: verify-ca needs certificates"),
         ({"machine": True, "limits": {"disk": 5}}, "limits: 'disk' cannot be given a limit"),
         ({"machine": True, "thresholds": {"users": {"full": 5}}}, "thresholds: 'users' has no thresholds"),
     ],
@@ -320,10 +323,10 @@ def test_options_that_cannot_be_are_refused_before_anything_is_read(changes: dic
 def test_secrets_come_from_files(tmp_path: pathlib.Path) -> None:
     (tmp_path / "password").write_text("from a file\n")
     given = {"postgresql": {**SERVER, "password_file": str(tmp_path / "password")}}
-    assert module.read_secrets(given) == ["from a file"]
+    assert read_secrets(given, module.SECRETS) == ["from a file"]
     assert given["postgresql"]["password"] == "from a file"
     (tmp_path / "password").write_text("\n")
-    with pytest.raises(OptionErrors, match="postgresql.password_file: .* holds no password"):
-        module.read_secrets(given)
+    with pytest.raises(OptionErrors, match="postgresql.password_file: .* cannot be read: the file is empty"):
+        read_secrets(given, module.SECRETS)
     with pytest.raises(OptionErrors, match="cannot be read: No such file or directory"):
-        module.read_secrets({"postgresql": {**SERVER, "password_file": "/nowhere"}})
+        read_secrets({"postgresql": {**SERVER, "password_file": "/nowhere"}}, module.SECRETS)

@@ -11,14 +11,23 @@ import jsonschema
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import review
-from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources import Row
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import HEADER, lines
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
 NOW = datetime.datetime(2026, 11, 27, 9, tzinfo=datetime.timezone.utc)
 GIB = 1024**3
+SERVER: dict[str, t.Any] = {
+    "host": "db1",
+    "port": 5432,
+    "database": "reports",
+    "user": "reports",
+    "password": None,
+    "sslmode": "verify-full",
+    "ca_file": None,
+}
 
 
 def row(days_ago: float, value: float, host: str = "db1", resource: str = "disk:/var") -> Row:
@@ -191,6 +200,7 @@ def test_garbled_lines_are_a_warning_of_the_history(grown: pathlib.Path) -> None
     ("changes", "what"),
     [
         ({"path": None}, "path: give the path of a CSV file, or postgresql, and not both"),
+        ({"path": None, "postgresql": SERVER}, "postgresql.sslmode: verify-full needs certificates to check against"),
         ({"path": "capacity.csv"}, "path: 'capacity.csv' is no absolute path"),
         ({"window_days": 7}, "window_days: 7 days show no trend; give from 14 to 400"),
         ({"level": 100}, "level: 100 is no level of an interval"),

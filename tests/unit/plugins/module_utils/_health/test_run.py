@@ -16,6 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _report
 from ansible_collections.matrixon.ops.plugins.module_utils._health import engine, run
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, threshold_errors
 from ansible_collections.matrixon.ops.plugins.modules.matrixon_health import argument_spec
 
 NOW = datetime.datetime(2026, 11, 23, 9, tzinfo=datetime.timezone.utc)
@@ -38,7 +39,7 @@ def options(**given: Any) -> dict[str, Any]:
 
 
 def errors(**given: Any) -> list[str]:
-    with pytest.raises(run.OptionErrors) as caught:
+    with pytest.raises(OptionErrors) as caught:
         run.check_health(options(**given))
     assert str(caught.value) == "; ".join(caught.value.errors)
     return caught.value.errors
@@ -289,7 +290,7 @@ def test_secret_file_is_refused_that_is(tmp_path: pathlib.Path, content: bytes |
     path = tmp_path / "password"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(run.OptionErrors) as caught:
+    with pytest.raises(OptionErrors) as caught:
         run.read_secrets(options(redis={"password_file": str(path)}))
     (error,) = caught.value.errors
     assert error.startswith(f"redis.password_file: {path} cannot be read: ") and words in error
@@ -297,7 +298,7 @@ def test_secret_file_is_refused_that_is(tmp_path: pathlib.Path, content: bytes |
 
 
 def test_secret_file_that_is_a_directory_is_refused() -> None:
-    with pytest.raises(run.OptionErrors, match="postgresql.password_file: / cannot be read: Is a directory"):
+    with pytest.raises(OptionErrors, match="postgresql.password_file: / cannot be read: Is a directory"):
         run.read_secrets(options(postgresql={"password_file": "/", "user": "u", "database": "d"}))
 
 
@@ -306,7 +307,7 @@ def test_no_secret_is_filled_in_when_another_cannot_be_read(tmp_path: pathlib.Pa
     path.write_text("syt_secret")
     files = {"sender_token_file": str(path), "reader_token_file": "/nonexistent/token"}
     given = options(homeserver={"public_url": "http://m", **files})
-    with pytest.raises(run.OptionErrors):
+    with pytest.raises(OptionErrors):
         run.read_secrets(given)
     # The caller could not hide it.
     assert "syt_secret" not in str(given)
@@ -314,7 +315,7 @@ def test_no_secret_is_filled_in_when_another_cannot_be_read(tmp_path: pathlib.Pa
 
 def test_every_secret_file_that_cannot_be_read_is_named() -> None:
     files = {"sender_token_file": "/nonexistent/1", "reader_token_file": "/nonexistent/2"}
-    with pytest.raises(run.OptionErrors) as caught:
+    with pytest.raises(OptionErrors) as caught:
         run.read_secrets(options(homeserver={"public_url": "http://m", **files}))
     assert [error.split(":")[0] for error in caught.value.errors] == [f"homeserver.{name}" for name in files]
 
@@ -445,7 +446,7 @@ FIXED = sorted(name for name, check in run.CHECKS.items() if check.fixed)
 def test_threshold_that_would_change_nothing_is_refused(name: str) -> None:
     check = run.CHECKS[name]
     assert (check.warning, check.critical) == (None, None)
-    said = list(run._threshold_errors(name, {"warning": 1}))
+    said = list(threshold_errors(name, {"warning": 1}, run.CHECKS))
     assert said == [f"thresholds.{name}: the verdict of this check depends on no threshold; leave it out"]
 
 

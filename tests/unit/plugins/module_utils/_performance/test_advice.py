@@ -126,6 +126,7 @@ def seen(**changes: Any) -> Seen:
         ("statement_cache", "2000", {"connections": None}, "unknown", "not known"),
         ("local_service", "redis://localhost:6379", {}, "ok", "6379"),
         ("local_service", "redis://localhost:6379", {"listening": set()}, "warning", "nothing listens"),
+        ("local_service", "redis://localhost:6379", {"listening": None}, "unknown", "could not be read"),
         ("local_service", "redis://cache1:6379", {}, "unknown", "not one of this host"),
         ("any", "true", {}, "ok", "no size"),
         ("threads", "many", {}, "unknown", "not a number"),
@@ -157,3 +158,7 @@ def test_the_verdict_names_what_is_not_good() -> None:
     assert (verdict.status, verdict.value) == ("warning", 1)
     assert "performance.worker_threads = 32" in verdict.message and "not known: performance.conn" in verdict.message
     assert guide.judge({"lines": lines[1:]}, guide.GUIDE.limits).status == "ok"
+    # Where nothing is known, nothing is good.
+    unseen = guide.judge({"lines": lines[2:]}, guide.GUIDE.limits)
+    assert (unseen.status, unseen.error_kind) == ("unknown", "missing_tool"), unseen
+    assert "performance.connection_keepalive: the connections per second" in unseen.message

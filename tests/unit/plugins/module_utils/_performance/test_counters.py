@@ -67,19 +67,16 @@ def test_interfaces_that_lead_out() -> None:
     assert counters.parse_interfaces(NETWORK) == {"eth0": Interface(1000, 2000, 1 + 2 + 3)}
 
 
-def test_pressure_swaps_and_accepted_connections() -> None:
+def test_pressure_and_accepted_connections() -> None:
     stall = (
         "some avg10=0.22 avg60=7.96 avg300=39.05 total=23139293805\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
     )
-    assert counters.parse_stall(stall) == {"some": 23139293805, "full": 7}
-    assert counters.parse_swaps("pswpin 12\npswpout 34\n") == {"in": 12, "out": 34}
+    assert counters.parse_stall(stall) == 23139293805
     snmp = "Tcp: RtoAlgorithm ActiveOpens PassiveOpens\nTcp: 1 436447 243571\nUdp: a\nUdp: 1\n"
     assert counters.parse_accepted(snmp) == 243571
 
 
-@pytest.mark.parametrize(
-    "parse", [counters.parse_cpu, counters.parse_stall, counters.parse_swaps, counters.parse_accepted]
-)
+@pytest.mark.parametrize("parse", [counters.parse_cpu, counters.parse_stall, counters.parse_accepted])
 def test_what_is_not_understood_is_a_failure_and_no_zero(parse: t.Callable[[str], object]) -> None:
     with pytest.raises(ProbeFailure):
         parse("nonsense\n")

@@ -117,6 +117,19 @@ def test_what_a_run_kept_comes_back_from_its_file() -> None:
         assert history.of_host(broken, "db1") == {"reason": "the kept run cannot be read"}
 
 
+def test_a_run_of_the_most_samples_is_kept() -> None:
+    points = [[f"2026-11-20T12:{at // 60:02d}:{at % 60:02d}.000Z", 99.125] for at in range(601)]
+    names = {"cpu": ("busy", "user"), "memory": ("used",), "postgresql_transactions": ("transactions",)}
+    series = {name: dict.fromkeys(parts, points) for name, parts in names.items()}
+    statements = {str(10**18 + at): ["x" * 300, 1e6, 1234.567] for at in range(10)}
+    kept = earlier.keep({"figures": {"cpu": 1.0}, "series": series, "postgresql": {"statements": statements}})
+    host = {"target": "a", "status": "ok", "counts": {}, "checks": [], "facts": {"kept": kept}}
+    assert _fleet._kept(host) == {"kept": kept}
+    assert set(kept["series"]["cpu"]) == {"busy"} and len(kept["series"]["cpu"]["busy"]) >= 100
+    assert earlier.keep({"series": {"memory": {"used": points[:11]}}})["series"]["memory"]["used"] == points[:11]
+    assert earlier.keep({"series": {"memory": {"used": []}}})["series"]["memory"]["used"] == []
+
+
 def test_the_history_keeps_no_more_than_is_small() -> None:
     host = {"target": "a", "status": "ok", "counts": {}, "checks": [], "facts": {"kept": {"x": "y" * 100_000}}}
     assert _fleet._kept(host) == {} and _fleet._kept({**host, "facts": {"kept": "text"}}) == {}

@@ -24,11 +24,11 @@ def reading(**changes: Any) -> dict[str, Any]:
         "cpu": dict.fromkeys(counters.CPU_FIELDS, 0),
         "memory": MEMORY,
         "load": 1.0,
-        "swaps": {"in": 0, "out": 0},
+        "swaps": 0,
         "disks": {},
         "network": {},
         "accepted": 0,
-        **{f"stall_{what}": {"some": 0} for what in host.STALLS},
+        **{f"stall_{what}": 0 for what in host.STALLS},
         **changes,
     }
 
@@ -83,7 +83,7 @@ def test_memory(available: int, status: str) -> None:
 
 @pytest.mark.parametrize(("pages", "status"), [(4999, "ok"), (5000, "warning")])
 def test_swap(pages: int, status: str) -> None:
-    assert judged("swap_in", facts(reading(), reading(swaps={"in": pages, "out": 0}))).status == status
+    assert judged("swap_in", facts(reading(), reading(swaps=pages))).status == status
     without = reading(memory={**MEMORY, "SwapTotal": 0})
     assert judged("swap_in", facts(without, without)).status == "skipped"
 
@@ -92,7 +92,7 @@ def test_swap(pages: int, status: str) -> None:
 def test_pressure_is_counted_over_the_interval(what: str, warning: int) -> None:
     for share, status in ((warning - 1, "ok"), (warning, "warning")):
         # Microseconds of 10 seconds.
-        verdict = judged(f"{what}_pressure", facts(reading(), reading(**{f"stall_{what}": {"some": share * 100_000}})))
+        verdict = judged(f"{what}_pressure", facts(reading(), reading(**{f"stall_{what}": share * 100_000})))
         assert verdict.status == status and verdict.value == pytest.approx(share), verdict
     unknown = reading(**{f"stall_{what}": None})
     assert judged(f"{what}_pressure", facts(unknown, unknown)).status == "skipped"

@@ -11,8 +11,9 @@ import jsonschema
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Limits
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import run, showing
-from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import OptionErrors, read_secret
+from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import SECRETS
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Clock
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult
 
@@ -157,6 +158,17 @@ def test_the_guide_is_held_against_this_host(root: str) -> None:
     assert found["response_time"]["skipped_reason"] == "it shows none"
 
 
+def test_sockets_that_cannot_be_read_are_not_known(root: str) -> None:
+    settings = [{"setting": "cache.redis_url", "value": "redis://localhost:6379", "rule": "local_service"}]
+    homeserver = {"instances": [], "latency_histogram": None, "unsupported": "it shows none"}
+    for gone, status in ((False, "warning"), (True, "unknown")):
+        if gone:
+            (pathlib.Path(root) / "proc/net/tcp").unlink()
+        document = report(root, guide_settings=settings, homeserver=homeserver)
+        (check,) = [one for one in document["checks"] if one["name"] == "guide_settings"]
+        assert check["status"] == status, check
+
+
 def test_the_memory_of_a_control_group_counts(root: str) -> None:
     assert run.memory_of(root) == 8 * 1024**3
     for name, text, expected in (
@@ -184,7 +196,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a skip without a reason": ({"skip_checks": {"cpu": " "}}, "skip_checks.cpu: say why it is skipped"),
     "a threshold that is no number": (
         {"thresholds": {"cpu": {"warning": "much"}}},
-        "thresholds.cpu.warning: 'much' is not a number of 0 or more",
+        "thresholds.cpu.warning: 'much' is not a number; give a number",
     ),
     "a threshold of a check without one": (
         {"thresholds": {"metrics": {"warning": 1}}},
@@ -192,7 +204,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "thresholds that never warn": (
         {"thresholds": {"cpu": {"warning": 96}}},
-        "thresholds.cpu: warning 96 is above critical 95; exchange them or give both",
+        "thresholds.cpu: warning 96 is above critical 95, so it would never warn; exchange them",
     ),
     "a threshold of another level": ({"thresholds": {"cpu": {"fatal": 1}}}, "thresholds.cpu: {'fatal': 1} is not"),
     "a unit that is none": ({"units": ["a;b"]}, "units[0]: 'a;b' is not a unit"),
@@ -227,6 +239,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "homeserver.instances[0].metrics_url: 'ftp://a' cannot be used",
     ),
     "a port of the database that is none": ({"postgresql": {**DATABASE, "port": 70000}}, "postgresql.port: 70000 is"),
+    "no database": (
+        {"postgresql": {**DATABASE, "database": " "}},
+        "postgresql.database: it is empty; give the database",
+    ),
+    "nobody to trust": (
+        {"postgresql": {**DATABASE, "sslmode": "verify-full"}},
+        "postgresql.sslmode: verify-full needs certificates to check against; give postgresql.ca_file",
+    ),
     "less than no memory": (
         {"postgresql": {**DATABASE, "tuning": {**DATABASE["tuning"], "memory_bytes": -1}}},
         "postgresql.tuning.memory_bytes: -1 is below 0",
@@ -247,14 +267,14 @@ def test_a_password_comes_from_its_file(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "password"
     path.write_text("s3cret\n")
     given = options(postgresql={**DATABASE, "password_file": str(path)})
-    assert read_secret(given) == ["s3cret"] and given["postgresql"]["password"] == "s3cret"
-    assert read_secret(options()) == []
+    assert read_secrets(given, SECRETS) == ["s3cret"] and given["postgresql"]["password"] == "s3cret"
+    assert read_secrets(options(), SECRETS) == []
     path.write_text("\n")
-    with pytest.raises(OptionErrors, match="holds no password"):
-        read_secret(given)
+    with pytest.raises(OptionErrors, match="cannot be read: the file is empty"):
+        read_secrets(given, SECRETS)
     path.unlink()
     with pytest.raises(OptionErrors, match="cannot be read: No such file"):
-        read_secret(given)
+        read_secrets(given, SECRETS)
 
 
 def result(name: str, status: str, message: str) -> CheckResult:

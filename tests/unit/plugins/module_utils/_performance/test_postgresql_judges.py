@@ -16,7 +16,7 @@ MIB = 1024**2
 
 
 def work(**counters: float) -> dict[str, float]:
-    names = "commits rollbacks temp_files temp_bytes deadlocks table_hits table_reads index_hits index_reads"
+    names = "commits rollbacks temp_files temp_bytes table_hits table_reads index_hits index_reads"
     return {**dict.fromkeys(names.split(), 0.0), **counters}
 
 
@@ -90,6 +90,22 @@ def test_locks() -> None:
     assert "set free meanwhile" in freed.message
 
 
+def test_the_longest_wait_is_that_of_the_whole_interval() -> None:
+    failed = ProbeFailure("timeout", "no answer")
+    last, earlier = [waiting(0.2)], [waiting(30), waiting(2, pid=8)]
+    assert postgresql.longest_wait(last, [earlier, failed, []]) == earlier
+    assert postgresql.longest_wait(earlier, [last]) == earlier
+    assert postgresql.longest_wait([], []) == []
+    assert postgresql.longest_wait(failed, [earlier]) is failed
+
+
+def test_transactions_that_were_not_counted_are_no_figure_for_a_later_run() -> None:
+    found = {"statements": ProbeFailure("auth", "no")}
+    before, after = work(commits=1000), work(commits=1500)
+    assert postgresql._figures(facts(work=(before, after), **found)) == {"transactions": 50.0}
+    assert postgresql._figures(facts(work=(after, before), **found)) == {}
+
+
 def test_the_longest_transaction() -> None:
     def row(seconds: float) -> dict[str, Any]:
         return {"pid": 1, "user": "a", "database": "d", "application": "", "state": "active", "seconds": seconds}
@@ -119,7 +135,7 @@ def test_checkpoints() -> None:
 
 def statements(lately: dict[int, Counted], **changes: Any) -> dict[str, Any]:
     texts = {number: f"SELECT {number}" for number in lately}
-    found = {"lately": lately, "ever": lately, "texts": texts, "reset": 1.0, "evicted": 0, "restarted": False}
+    found = {"lately": lately, "ever": lately, "texts": texts, "restarted": False}
     return facts(statements={**found, **changes})
 
 
