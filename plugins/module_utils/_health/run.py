@@ -37,6 +37,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
     endpoint_errors,
     seconds_errors,
+    secret_from,
     trust_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
@@ -64,7 +65,6 @@ SECRETS = {
     "postgresql": ("password",),
     "redis": ("password",),
 }
-LONGEST_SECRET = 4096
 TRUST_FILES = (None, "postgresql", "redis")
 
 
@@ -88,7 +88,7 @@ def read_secrets(options: Options) -> list[str]:
             path = given.get(f"{name}_file")
             if path:
                 try:
-                    found.append((given, name, _secret_from(path)))
+                    found.append((given, name, secret_from(path)))
                 except (OSError, ValueError) as error:
                     why = getattr(error, "strerror", None) or error
                     errors.append(f"{scope}.{name}_file: {path} cannot be read: {why}")
@@ -161,16 +161,6 @@ def _select(plan: Plan, wanted: list[str] | None, skips: dict[str, str]) -> Plan
         if kept:
             selected.append(dataclasses.replace(entry, checks=kept))
     return selected
-
-
-def _secret_from(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        secret = file.read(LONGEST_SECRET + 1).strip()
-    if not secret:
-        raise ValueError("the file is empty")
-    if len(secret) > LONGEST_SECRET:
-        raise ValueError(f"it is longer than {LONGEST_SECRET} letters, so it holds something else")
-    return secret
 
 
 def _errors(options: Options) -> t.Iterator[str]:

@@ -13,6 +13,7 @@ import typing as t
 from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
 
 LONGEST_WAIT = 86400
+LONGEST_SECRET = 4096
 
 
 def port_errors(option: str, port: int) -> t.Iterator[str]:
@@ -61,3 +62,14 @@ def trust_errors(where: str, path: str | None) -> t.Iterator[str]:
         yield f"{where}: {path} holds no PEM certificate that can be read; give a file with the authorities"
     except OSError as error:
         yield f"{where}: {path} cannot be read: {error.strerror}; give a file with the authorities"
+
+
+def secret_from(path: str) -> str:
+    """Return the secret that a file holds; raise OSError or ValueError."""
+    with open(path, encoding="utf-8") as file:
+        secret = file.read(LONGEST_SECRET + 1).strip()
+    if not secret:
+        raise ValueError("the file is empty")
+    if len(secret) > LONGEST_SECRET:
+        raise ValueError(f"it is longer than {LONGEST_SECRET} letters, so it holds something else")
+    return secret
