@@ -252,15 +252,21 @@ def probe_unattended(tools: Tools, deadline: Deadline) -> Facts:
         raise NotHere("this host has no apt, and no other package manager is known here")
     values = parse_apt_config(ask(["apt-config", "dump"], tools, deadline))
     installed = os.path.exists(os.path.join(tools.root, "usr/bin/unattended-upgrade"))
-    return {"value": values.get("APT::Periodic::Unattended-Upgrade", "0"), "installed": installed}
+    return {
+        "value": values.get("APT::Periodic::Unattended-Upgrade", "0"),
+        "enabled": values.get("APT::Periodic::Enable", "1"),
+        "installed": installed,
+    }
 
 
 def judge_unattended(facts: Facts) -> Seen:
-    """Both the tool and the setting are needed."""
+    """The tool is needed, and both settings."""
     if not facts["installed"]:
         return Seen([bad(UNATTENDED, "unattended-upgrades is not installed")])
     if facts["value"] in ("", "0", "false"):
         return Seen([bad(UNATTENDED, f"APT::Periodic::Unattended-Upgrade is '{facts['value']}'")])
+    if facts["enabled"] == "0":
+        return Seen([bad(UNATTENDED, "APT::Periodic::Enable is '0', so apt does nothing by itself")])
     return Seen()
 
 
