@@ -179,11 +179,16 @@ def judge_sudo(facts: Facts, automation: t.Collection[str]) -> Seen:
         who = ", ".join(map(_who, default.get("Binding", []))) or "everybody"
         if any(option.get("authenticate") is False for option in default.get("Options", [])):
             findings.append(bad(SUDO_OFF, f"'!authenticate' is set for {who}", who))
-    free = sorted({_who(user) for rule in facts["rules"] if _free(rule) for user in rule["User_List"]})
+    free = sorted({_who(user) for rule in facts["rules"] if _free(rule) for user in _users(rule)})
     findings += [
         bad(SUDO_ALL, f"{who} may run every command without a password", who) for who in free if who not in automation
     ]
     return Seen(findings)
+
+
+def _users(rule: Facts) -> list[Facts]:
+    """Return whom a rule is for, without those whom it leaves out."""
+    return [user for user in rule["User_List"] if not user.get("negated")]
 
 
 def _free(rule: Facts) -> bool:
