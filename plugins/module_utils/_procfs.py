@@ -182,14 +182,14 @@ def read_sockets(root: str, deadline: Deadline) -> Sockets:
     """Read both TCP tables. A host without IPv6 has only the first."""
     first, last = (int(word) for word in read(root, "proc/sys/net/ipv4/ip_local_port_range").split())
     sockets = Sockets(first, last)
-    sockets.add(_batches(os.path.join(root, "proc/net/tcp"), deadline))
+    sockets.add(batches(os.path.join(root, "proc/net/tcp"), deadline))
     six = os.path.join(root, "proc/net/tcp6")
     if os.path.exists(six):
-        sockets.add(_batches(six, deadline))
+        sockets.add(batches(six, deadline))
     return sockets
 
 
-def _batches(path: str, deadline: Deadline) -> t.Iterator[list[bytes]]:
+def batches(path: str, deadline: Deadline) -> t.Iterator[list[bytes]]:
     """Yield the lines below the heading, a bounded number at a time."""
     with open(path, "rb", buffering=BATCH) as file:
         file.readline()
