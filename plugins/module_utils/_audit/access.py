@@ -73,7 +73,6 @@ class Account(t.NamedTuple):
 
     name: str
     uid: int
-    home: str
     shell: str
 
 
@@ -86,7 +85,7 @@ def parse_passwd(text: str) -> list[Account]:
             continue
         if len(words) != 7 or not words[2].isdigit():
             raise ProbeFailure(PARSE, f"the table of users has a line that was not understood, of {words[0][:32]!r}")
-        found.append(Account(words[0], int(words[2]), words[5], words[6]))
+        found.append(Account(words[0], int(words[2]), words[6]))
     return found
 
 

@@ -133,7 +133,6 @@ def probe_ports(tools: Tools, deadline: Deadline) -> Facts:
         "listeners": outer,
         "owners": owners(tools.root, {one.inode for one in outer}, deadline),
         "ephemeral": (low, high),
-        "inner": len(found) - len(outer),
     }
 
 
