@@ -175,6 +175,13 @@ def severity(check: CheckResult) -> tuple[int, str, str]:
     return order.index(check.status), check.name, check.target
 
 
+def leave(module: t.Any, report: Report, **others: t.Any) -> None:
+    """End a module that observes: with its report, and as failed if fail_on names the status."""
+    result = dict(changed=False, msg=headline(report), report=report.as_dict(module.params["detail"]), **others)
+    end = module.fail_json if report.status in FAILING[module.params["fail_on"]] else module.exit_json
+    end(**result)
+
+
 def headline(report: Report) -> str:
     """Return the verdict in one line, with the worst finding."""
     checks = sorted(counted(report.checks), key=severity)

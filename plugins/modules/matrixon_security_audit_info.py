@@ -308,7 +308,7 @@ findings:
 exceptions:
   description:
     - What became of each exception that is for this host. V(used) and V(expired) matched a finding, V(unused) none,
-      and of V(unseen) it could not be observed.
+      and what V(unseen) is about was not looked at, or could not be observed.
   returned: when the options are good
   type: list
   elements: dict
@@ -320,46 +320,20 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.matrixon.ops.plugins.module_utils._audit.options import AREAS_SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._audit.options import AREAS_SPEC, OptionErrors, read_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.run import audit
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
-
-
-def read_password(module):
-    """Fill in the password that is given as a file, and return every secret that no text may hold."""
-    server = module.params["redis"]
-    if not server:
-        return
-    if server["password_file"]:
-        try:
-            with open(server["password_file"], encoding="utf-8") as file:
-                server["password"] = file.read(4096).strip()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            module.fail_json(msg=f"redis.password_file: {server['password_file']} cannot be read: {why}")
-    if server["password"]:
-        module.no_log_values.add(server["password"])
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave
 
 
 def main():
     module = AnsibleModule(argument_spec=dict(OBSERVER, **AREAS_SPEC), supports_check_mode=True)
-    read_password(module)
     options = dict(module.params, target=module.params["target"] or platform.node())
     try:
+        module.no_log_values.update(read_secrets(options))
         outcome = audit(options)
     except OptionErrors as error:
         module.fail_json(msg=str(error))
-    report = outcome.report
-    result = dict(
-        changed=False,
-        msg=headline(report),
-        report=report.as_dict(options["detail"]),
-        findings=outcome.findings,
-        exceptions=outcome.exceptions,
-    )
-    if report.status in FAILING[options["fail_on"]]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    leave(module, outcome.report, findings=outcome.findings, exceptions=outcome.exceptions)
 
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import ProbeFailure
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave
 from ansible_collections.matrixon.ops.plugins.module_utils._security.options import SPEC, OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._security.run import watched
 
@@ -273,27 +273,20 @@ def main():
     try:
         with watched(options, module.check_mode, now) as outcome:
             report = outcome.report
-            result = dict(
-                changed=False,
-                msg=headline(report),
-                report=report.as_dict(options["detail"]),
-                events=report.facts["events"],
-            )
+            events = report.facts["events"]
             try:
                 outcome.commit()
             except OSError as error:
-                result["msg"] = (
+                words = (
                     f"the place up to which the logs were read could not be kept in {options['state_dir']}: "
                     f"{error.strerror}; the next call will count the same events again"
                 )
-                module.fail_json(**result)
+                module.fail_json(changed=False, msg=words, report=report.as_dict(options["detail"]), events=events)
     except OptionErrors as error:
         module.fail_json(msg=str(error))
     except ProbeFailure as failure:
         module.fail_json(msg=failure.message)
-    if report.status in FAILING[options["fail_on"]]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    leave(module, report, events=events)
 
 
 if __name__ == "__main__":

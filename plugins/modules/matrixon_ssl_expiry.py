@@ -331,7 +331,7 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.certificate import HAS_CRYPTOGRAPHY
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import LIMITS_SPEC, TARGETS_SPEC, OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.run import check_certificates
@@ -365,18 +365,13 @@ def main():
         outcome = check_certificates(options)
     except OptionErrors as error:
         module.fail_json(msg=str(error))
-    report = outcome.report
-    result = dict(
-        changed=False,
-        msg=headline(report),
-        report=report.as_dict(options["detail"]),
+    leave(
+        module,
+        outcome.report,
         soonest=outcome.soonest,
         counts=outcome.counts,
         certificates=outcome.certificates,
     )
-    if report.status in FAILING[options["fail_on"]]:
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

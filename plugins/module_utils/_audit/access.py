@@ -73,7 +73,6 @@ class Account(t.NamedTuple):
 
     name: str
     uid: int
-    home: str
     shell: str
 
 
@@ -86,7 +85,7 @@ def parse_passwd(text: str) -> list[Account]:
             continue
         if len(words) != 7 or not words[2].isdigit():
             raise ProbeFailure(PARSE, f"the table of users has a line that was not understood, of {words[0][:32]!r}")
-        found.append(Account(words[0], int(words[2]), words[5], words[6]))
+        found.append(Account(words[0], int(words[2]), words[6]))
     return found
 
 
@@ -179,11 +178,16 @@ def judge_sudo(facts: Facts, automation: t.Collection[str]) -> Seen:
         who = ", ".join(map(_who, default.get("Binding", []))) or "everybody"
         if any(option.get("authenticate") is False for option in default.get("Options", [])):
             findings.append(bad(SUDO_OFF, f"'!authenticate' is set for {who}", who))
-    free = sorted({_who(user) for rule in facts["rules"] if _free(rule) for user in rule["User_List"]})
+    free = sorted({_who(user) for rule in facts["rules"] if _free(rule) for user in _users(rule)})
     findings += [
         bad(SUDO_ALL, f"{who} may run every command without a password", who) for who in free if who not in automation
     ]
     return Seen(findings)
+
+
+def _users(rule: Facts) -> list[Facts]:
+    """Return whom a rule is for, without those whom it leaves out."""
+    return [user for user in rule["User_List"] if not user.get("negated")]
 
 
 def _free(rule: Facts) -> bool:

@@ -50,6 +50,11 @@ class Exemption:
             "expires": self.expires.isoformat(),
         }
 
+    @property
+    def rule(self) -> str:
+        """Return the id of its rule."""
+        return self.id.partition(":")[0]
+
     def names(self, finding: Finding) -> bool:
         """Return whether it is about a finding."""
         return self.id in (finding.rule.id, finding.id)
@@ -106,7 +111,9 @@ def apply(
 ) -> tuple[list[Finding], list[dict[str, str]]]:
     """Return the findings with those skipped that somebody answers for, and what became of each exception here."""
     mine = [one for one in exemptions if one.is_for(host)]
-    states = dict.fromkeys(mine, UNUSED)
+    # Each rule that was asked has a finding; of one in an area that was left out nothing is known.
+    asked = {finding.rule.id for finding in findings}
+    states = {one: UNUSED if one.rule in asked else UNSEEN for one in mine}
     result = []
     for finding in findings:
         about = [one for one in mine if one.names(finding)]
@@ -116,7 +123,7 @@ def apply(
             finding = _excused(finding, valid) if valid else _expired(finding, about[0])
         elif finding.status == UNKNOWN:
             # What was not seen may be just what somebody answers for.
-            unseen = [one for one in mine if one.id.partition(":")[0] == finding.rule.id and states[one] == UNUSED]
+            unseen = [one for one in mine if one.rule == finding.rule.id and states[one] == UNUSED]
             states.update(dict.fromkeys(unseen, UNSEEN))
         result.append(finding)
     return result, [{"id": one.id, "host": one.host, "state": state} for one, state in states.items()]
@@ -155,7 +162,7 @@ def judge_use(
         elif any(state in (USED, EXPIRED) for state in seen):
             results.append(_use(name, OK, f"the exception {name} is used"))
         elif len(seen) < len(meant) or UNSEEN in seen:
-            reason = "not all of its hosts were audited, so it is not known whether it is used"
+            reason = "it was not looked at on all of its hosts, so it is not known whether it is used"
             results.append(_use(name, SKIPPED, reason, reason))
         else:
             text = f"the exception {name} of {one.owner} matches no finding any more; take it out"

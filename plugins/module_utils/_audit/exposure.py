@@ -19,7 +19,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import (
     Seen,
     Skip,
     Tools,
-    ask,
     bad,
     tool,
 )
@@ -134,7 +133,6 @@ def probe_ports(tools: Tools, deadline: Deadline) -> Facts:
         "listeners": outer,
         "owners": owners(tools.root, {one.inode for one in outer}, deadline),
         "ephemeral": (low, high),
-        "inner": len(found) - len(outer),
     }
 
 
@@ -163,11 +161,11 @@ def probe_firewall(tools: Tools, deadline: Deadline) -> str:
     """Ask ufw, which asks the kernel."""
     if not os.path.exists(tool("ufw")):
         return "ufw is not installed"
-    text = ask(["ufw", "status"], tools, deadline)
-    match = re.search(r"^Status: (\w+)$", text, re.MULTILINE)
-    if not match:
-        kind = AUTH if "root" in text else PARSE
-        raise ProbeFailure(kind, f"'ufw status' said no status: {text.strip()[:80]!r}")
+    done = tools.runner([tool("ufw"), "status"], deadline)
+    match = re.search(r"^Status: (\w+)$", done.out, re.MULTILINE)
+    if done.code != 0 or not match:
+        kind = AUTH if "need to be root" in done.err else PARSE
+        raise ProbeFailure(kind, f"'ufw status' said no status: {done.complaint[:80]!r}")
     return "" if match.group(1) == "active" else f"ufw is {match.group(1)}"
 
 

@@ -88,6 +88,7 @@ SETTINGS = (
     "registration_verified_by",
     "rate_limits",
     "shared_secret",
+    "shared_secret_file",
     "key_servers",
     "federation_certificates",
     "listeners",
@@ -193,7 +194,7 @@ def _secret_weakness(config: Facts, settings: Facts, tools: Tools) -> str | None
     if not path:
         return None
     secret = value_at(config, path)
-    file = value_at(config, f"{path}_path")
+    file = value_at(config, settings["shared_secret_file"]) if settings.get("shared_secret_file") else None
     if not secret and file:
         try:
             secret = read(tools.root, str(file).lstrip("/")).strip()

@@ -23,7 +23,11 @@ from ansible_collections.matrixon.ops.plugins.module_utils._audit import (
     secrets,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import Look, Plan, Rule
-from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import port_errors, seconds_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
+    port_errors,
+    seconds_errors,
+    secret_from,
+)
 
 Options = dict[str, t.Any]
 
@@ -132,6 +136,19 @@ def make_plan(options: Options) -> Plan:
 def rules() -> dict[str, Rule]:
     """Return every rule there is, by its id."""
     return {rule.id: rule for entry in make_plan({**_EVERYTHING, "areas": None}) for rule in entry.rules}
+
+
+def read_secrets(options: Options) -> list[str]:
+    """Fill in the password that is given as a file; return what no text may hold. Raise OptionErrors."""
+    server = options["redis"] or {}
+    path = server.get("password_file")
+    if path:
+        try:
+            server["password"] = secret_from(path)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise OptionErrors([f"redis.password_file: {path} cannot be read: {why}"]) from error
+    return [server["password"]] if server.get("password") else []
 
 
 def errors(options: Options) -> t.Iterator[str]:

@@ -12,6 +12,7 @@ import re
 import tempfile
 import typing as t
 
+from ansible_collections.matrixon.ops.plugins.module_utils import _systemd
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import (
     Look,
     NotHere,
@@ -65,7 +66,7 @@ UNATTENDED = Rule(
     "updates-unattended",
     "warning",
     "security updates are installed by themselves",
-    "install unattended-upgrades and set APT::Periodic::Unattended-Upgrade to 1",
+    "install unattended-upgrades, set APT::Periodic::Unattended-Upgrade to 1, and start apt-daily-upgrade.timer",
 )
 VULNERABLE = Rule(
     "vulnerabilities-fixed",
@@ -80,6 +81,7 @@ LYNIS = Rule(
     "see 'lynis show details TEST' for each test that is named",
 )
 
+TIMER = "apt-daily-upgrade.timer"
 UPGRADE = re.compile(r"^([^/\s]+)/(\S+) (\S+) \S+ \[upgradable from: (\S+)\]$")
 # Nothing is written: apt keeps its caches in memory.
 NO_CACHE = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
@@ -252,15 +254,31 @@ def probe_unattended(tools: Tools, deadline: Deadline) -> Facts:
         raise NotHere("this host has no apt, and no other package manager is known here")
     values = parse_apt_config(ask(["apt-config", "dump"], tools, deadline))
     installed = os.path.exists(os.path.join(tools.root, "usr/bin/unattended-upgrade"))
-    return {"value": values.get("APT::Periodic::Unattended-Upgrade", "0"), "installed": installed}
+    return {
+        "value": values.get("APT::Periodic::Unattended-Upgrade", "0"),
+        "enabled": values.get("APT::Periodic::Enable", "1"),
+        "installed": installed,
+        "timer": _timer(tools, deadline),
+    }
+
+
+def _timer(tools: Tools, deadline: Deadline) -> str:
+    """Return the state of the timer that starts it all. Without systemd it is cron that does."""
+    if not _systemd.is_booted(tools.root):
+        return "active"
+    return _systemd.show([TIMER], deadline, tools.runner)[TIMER].active
 
 
 def judge_unattended(facts: Facts) -> Seen:
-    """Both the tool and the setting are needed."""
+    """The tool is needed, both settings, and what starts it."""
     if not facts["installed"]:
         return Seen([bad(UNATTENDED, "unattended-upgrades is not installed")])
     if facts["value"] in ("", "0", "false"):
         return Seen([bad(UNATTENDED, f"APT::Periodic::Unattended-Upgrade is '{facts['value']}'")])
+    if facts["enabled"] == "0":
+        return Seen([bad(UNATTENDED, "APT::Periodic::Enable is '0', so apt does nothing by itself")])
+    if facts["timer"] != "active":
+        return Seen([bad(UNATTENDED, f"{TIMER}, which starts it, is {facts['timer']}")])
     return Seen()
 
 

@@ -101,7 +101,6 @@ QUESTION = """
 SELECT json_build_object(
   'settings', (SELECT json_object_agg(name, setting) FROM pg_settings
                WHERE name IN ('ssl', 'password_encryption', 'listen_addresses', 'port', 'server_version')),
-  'standby', pg_is_in_recovery(),
   'roles', (SELECT json_agg(json_build_object('name', rolname, 'super', rolsuper, 'login', rolcanlogin,
                                               'password', rolpassword IS NOT NULL,
                                               'md5', coalesce(rolpassword LIKE 'md5%', false)) ORDER BY rolname)

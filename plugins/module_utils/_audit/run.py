@@ -41,7 +41,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     SKIPPED,
     UNKNOWN,
     WARNING,
-    CheckResult,
     Report,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.pool import Pool
@@ -85,28 +84,22 @@ def audit(
     deadline = Deadline(options["deadline"], clock)
     started = now or datetime.datetime.now(datetime.timezone.utc)
     looked = look_all(options, tools or Tools(now=started.timestamp()), deadline)
-    exemptions, dummy = exceptions.parse(options["exceptions"], rules())
-    checks: list[CheckResult] = []
-    judged: list[Finding] = []
-    facts: dict[str, t.Any] = {}
-    findings = [(finding, one.duration_ms) for one in looked for finding in one.findings]
-    judged, states = exceptions.apply(
-        [finding for finding, dummy in findings], exemptions, options["target"], started.date()
-    )
-    checks = [finding.result(options["target"], spent[1]) for finding, spent in zip(judged, findings)]
-    for one in looked:
-        facts.update(one.facts)
+    host = options["target"]
+    exemptions = exceptions.parse(options["exceptions"], rules())[0]
+    findings = [finding for one in looked for finding in one.findings]
+    spent = [one.duration_ms for one in looked for finding in one.findings]
+    judged, states = exceptions.apply(findings, exemptions, host, started.date())
     rows = ranking(judged)
-    facts["rankings"] = [rows]
-    facts["answer"] = answer(judged, options["target"])
+    facts = {name: fact for one in looked for name, fact in one.facts.items()}
+    facts.update(rankings=[rows], answer=answer(judged, host))
     report = Report(
         kind="security_audit",
-        target=options["target"],
+        target=host,
         deployment=options["deployment"],
         profile=options["profile"],
         started=started,
         finished=started + datetime.timedelta(seconds=deadline.elapsed()),
-        checks=tuple(checks),
+        checks=tuple(finding.result(host, duration) for finding, duration in zip(judged, spent)),
         facts=facts,
         unknown_as=options["unknown_as"],
     )
@@ -119,8 +112,8 @@ def look_all(options: Options, tools: Tools, deadline: Deadline) -> list[Looked]
     pool: Pool[tuple[str, Looked]] = Pool(THREADS, deadline)
     for one in looks(plan):
         pool.add(one.name, _job(one, tools, deadline, options["timeout"]))
-    found, dummy = pool.collect()
-    done = dict(found)
+    # What is missing from it was not done in time.
+    done = dict(pool.collect()[0])
     result = []
     for entry in plan:
         if isinstance(entry, Skip):

@@ -24,6 +24,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import (
     Tools,
     bad,
     good,
+    skipped,
     unseen,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, TIMEOUT, Deadline, Facts, ProbeFailure
@@ -54,6 +55,7 @@ OPEN = Rule(
     "run 'chmod o-w PATH', and see what is in it",
 )
 
+RULES = (READABLE, WRITABLE, OWNER)
 MOST_ENTRIES = 200_000
 MOST_NAMED = 20
 
@@ -111,6 +113,10 @@ def secrets_probe(entries: list[Facts]) -> t.Callable[[Tools, Deadline], list[tu
         seen: set[str] = set()
         for entry in entries:
             patterns = [os.path.join(tools.root, path.lstrip("/")) for path in entry["paths"]]
+            closed = {place: None for pattern in patterns for place in _closed(pattern)}
+            for place in closed:
+                failure = ProbeFailure(AUTH, f"{place} cannot be looked into; run with become")
+                found.append(({**entry, "path": place}, failure))
             for path in sorted(path for pattern in patterns for path in glob.glob(pattern)):
                 deadline.require(f"looking at {path}")
                 if path not in seen and not os.path.isdir(path):
@@ -119,6 +125,20 @@ def secrets_probe(entries: list[Facts]) -> t.Callable[[Tools, Deadline], list[tu
         return found
 
     return probe
+
+
+def _closed(pattern: str) -> t.Iterator[str]:
+    """Yield the directories of a pattern into which this user cannot look: what is in them looks as if it was not."""
+    folder, name = os.path.split(pattern)
+    needed = os.X_OK | (os.R_OK if glob.has_magic(name) else 0)
+    for place in glob.glob(folder) or [folder]:
+        try:
+            if stat.S_ISDIR(os.stat(place).st_mode) and not os.access(place, needed):
+                yield place
+        except PermissionError:
+            yield place
+        except OSError:
+            continue
 
 
 def _mode(path: str) -> Mode | ProbeFailure:
@@ -134,13 +154,15 @@ def judge_secrets(found: list[tuple[Facts, t.Any]]) -> Seen:
     seen = 0
     for entry, mode in found:
         if isinstance(mode, ProbeFailure):
-            findings.append(unseen(READABLE, mode, entry["path"]))
+            findings += [unseen(rule, mode, entry["path"]) for rule in RULES]
             continue
         seen += 1
         findings += _secret_findings(entry, mode)
+    if not found:
+        findings += [skipped(rule, "none of the files with secrets is on this host") for rule in RULES]
     findings += [
         good(rule, f"{seen} files were looked at")
-        for rule in (READABLE, WRITABLE, OWNER)
+        for rule in RULES
         if not any(finding.rule is rule for finding in findings)
     ]
     return Seen(findings, {"secret_files": seen})
@@ -240,11 +262,9 @@ def plan(options: Facts) -> Plan:
     """Return what is looked at."""
     looks: Plan = []
     if options["secret_files"]:
-        looks.append(
-            Look("secrets", (READABLE, WRITABLE, OWNER), secrets_probe(options["secret_files"]), judge_secrets)
-        )
+        looks.append(Look("secrets", RULES, secrets_probe(options["secret_files"]), judge_secrets))
     else:
-        looks.append(Skip((READABLE, WRITABLE, OWNER), "no files with secrets are given; name them in secret_files"))
+        looks.append(Skip(RULES, "no files with secrets are given; name them in secret_files"))
     if options["directories"]:
         probe = walk_probe(options["directories"], options["directories_without"])
         looks.append(Look("directories", (OPEN,), probe, judge_walk))

@@ -14,6 +14,7 @@ from collections import Counter
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits
 from ansible_collections.matrixon.ops.plugins.module_utils._security.judge import Seen, Source
 from ansible_collections.matrixon.ops.plugins.module_utils._security.model import (
+    HOST,
     KINDS,
     LOGINS,
     MODERATION,
@@ -120,10 +121,10 @@ def answer(seen: Seen, begun: float) -> str:
     """Return the one sentence that says whether somebody tries to get in."""
     blind = [source for source in seen.sources if source.blind]
     caveat = f" Not all was seen: {blind[0].name}: {blind[0].blind}." if blind else ""
-    if not seen.sources or all(source.failure for source in seen.sources):
+    read = {source.origin for source in seen.sources if not source.failure and not source.strange}
+    if not read:
         return f"It is not known whether somebody tries to get in: no log was read.{caveat}"
-    logs = {SERVER: "the homeserver"} if any(source.origin == SERVER for source in seen.sources) else {}
-    where = " and ".join([*logs.values(), *(["SSH"] if any(s.origin != SERVER for s in seen.sources) else [])])
+    where = " and ".join(name for origin, name in ((SERVER, "the homeserver"), (HOST, "SSH")) if origin in read)
     kinds = seen.tally.kinds
     failed = sum(kinds[kind] for kind in (*LOGINS, "ssh_failed", "ssh_unknown_user"))
     since = stamp(begun).replace("T", " ")[:16] + " UTC"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Limits, Verdict, grade, skipped
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits, span
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, TIMEOUT, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, REFUSED, TIMEOUT, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, UNKNOWN, WARNING
 from ansible_collections.matrixon.ops.plugins.module_utils._security import tally as counts
 from ansible_collections.matrixon.ops.plugins.module_utils._security.model import (
@@ -201,7 +201,7 @@ def connected(found: Counter[str] | ProbeFailure, proxies: t.Sequence[str], name
 def fail2ban(found: dict[str, dict[str, int]] | ProbeFailure | None, jails: t.Sequence[str]) -> Verdict:
     """Judge whether fail2ban runs with its jails."""
     if isinstance(found, ProbeFailure):
-        return Verdict(CRITICAL if found.kind == "refused" else UNKNOWN, found.message, error_kind=found.kind)
+        return Verdict(CRITICAL if found.kind == REFUSED else UNKNOWN, found.message, error_kind=found.kind)
     if found is None:
         if jails:
             return Verdict(CRITICAL, f"fail2ban is not installed, and the jails {', '.join(jails)} should run")

@@ -23,6 +23,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._security.model impor
 LONGEST_NAME = 255
 BINARY = b'"MESSAGE":['
 SAMPLE, SAMPLED = 16384, 8
+# Each line of a traceback is an entry of its own.
+JOURNAL_SAMPLED = 64
 LEAST_SHARED = 12
 MOST_LOGGERS = 1000
 
@@ -181,6 +183,8 @@ class Reader:
 
     def journal(self, chunk: bytes) -> int:
         """Read whole lines of ``journalctl -o json``; return how many were not understood."""
+        if not self.programs and not self.fitting:
+            self._sample(chunk)
         bad, last = 0, -1
         for start, _number in found_at(chunk, self._escaped):
             if start == last:
@@ -199,6 +203,19 @@ class Reader:
             for message in messages:
                 self._line(program + message, 0, len(program) + len(message), self.language.rules, unit, seconds)
         return bad
+
+    def _sample(self, chunk: bytes) -> None:
+        """Look for an entry that begins as lines do. What systemd tells of the unit is not the server's."""
+        for line in chunk.split(b"\n", JOURNAL_SAMPLED)[:JOURNAL_SAMPLED]:
+            try:
+                entry = json.loads(line)
+                message = message_of(entry).split(b"\n", 1)[0]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if entry.get("_PID") != "1":
+                self._try(message)
+            if self.fitting:
+                return
 
     def _try(self, line: bytes) -> None:
         self.tried += bool(line)

@@ -51,12 +51,6 @@ MODERATION = ("ban", "kick")
 
 # What the largest number is sought of.
 MINUTE, SOURCE, USER, TOTAL = "minute", "source", "user", "total"
-PER = {
-    MINUTE: "in one minute",
-    SOURCE: "from one address",
-    USER: "for one user",
-    TOTAL: "in all",
-}
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,23 @@ from collections import Counter
 
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Runner, run
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
+    AUTH,
+    INTERNAL,
     MISSING_TOOL,
     PARSE,
     REFUSED,
     Deadline,
     ProbeFailure,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failure_of, parse_address
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import batches, failure_of, parse_address
 
 ESTABLISHED = b"01"
-BATCH = 1024 * 1024
+# Only the first two are said of a fail2ban that does not run.
+COMPLAINTS = {
+    "Failed to access socket path": REFUSED,
+    "Unable to contact server": REFUSED,
+    "Permission denied": AUTH,
+}
 JAIL = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -48,17 +55,11 @@ def connections(root: str, ports: t.Collection[int], deadline: Deadline) -> Coun
 
 
 def _count(path: str, wanted: t.Collection[bytes], counts: Counter[bytes], deadline: Deadline) -> None:
-    with open(path, "rb", buffering=BATCH) as file:
-        file.readline()
-        while True:
-            deadline.require(f"reading {path}")
-            lines = file.readlines(BATCH)
-            if not lines:
-                return
-            for line in lines:
-                _slot, local, remote, state, _rest = line.split(None, 4)
-                if state == ESTABLISHED and local[-4:] in wanted:
-                    counts[remote[:-5]] += 1
+    for lines in batches(path, deadline):
+        for line in lines:
+            _slot, local, remote, state, _rest = line.split(None, 4)
+            if state == ESTABLISHED and local[-4:] in wanted:
+                counts[remote[:-5]] += 1
 
 
 def fail2ban(deadline: Deadline, runner: Runner = run) -> dict[str, dict[str, int]] | None:
@@ -72,7 +73,8 @@ def fail2ban(deadline: Deadline, runner: Runner = run) -> dict[str, dict[str, in
     if done.code != 0:
         # Its own log line stands before what it says.
         words = re.sub(r"^.*?ERROR\s+", "", done.complaint)
-        raise ProbeFailure(REFUSED, f"fail2ban does not answer: {words}")
+        kind = next((kind for said, kind in COMPLAINTS.items() if said in words), INTERNAL)
+        raise ProbeFailure(kind, f"fail2ban does not answer: {words}")
     found = re.search(r"Jail list:(.*)", done.out)
     if not found:
         raise ProbeFailure(

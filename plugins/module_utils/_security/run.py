@@ -110,8 +110,7 @@ def watched(
         key, kept = state.key_of(directory, not check_mode)
         run = _Run(options, before, now.timestamp(), tools, deadline)
         run.observe()
-        run.pseudonyms = Names(key, options["show"]), kept
-        report = run.report(now)
+        report = run.report(now, Names(key, options["show"]), kept)
 
         def commit() -> None:
             if not check_mode:
@@ -132,7 +131,6 @@ class _Run:
         self.missing: dict[str, str] = {}
         self.connections: Counter[str] | ProbeFailure | None = None
         self.jails: dict[str, dict[str, int]] | ProbeFailure | None = None
-        self.pseudonyms: tuple[Names, bool] = (Names(b""), False)
 
     def observe(self) -> None:
         """Do all of the input."""
@@ -228,9 +226,8 @@ class _Run:
 
         return take
 
-    def report(self, now: datetime.datetime) -> Report:
-        """Judge what was found."""
-        names, kept = self.pseudonyms
+    def report(self, now: datetime.datetime, names: Names, kept: bool) -> Report:
+        """Judge what was found. ``kept`` is whether the key of the names stays."""
         seen = Seen(self.tally, self.sources, self.options["window_minutes"], names, self.missing)
         results = [result for check, judged in self._judges(seen) for result in self._results(check, judged)]
         return Report(

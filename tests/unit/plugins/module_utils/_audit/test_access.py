@@ -123,3 +123,9 @@ def test_a_command_that_is_taken_away_lets_nobody_through() -> None:
     part = {"Options": [{"authenticate": False}], "Commands": commands}
     rule = {"User_List": [{"username": "alice"}], "Cmnd_Specs": [part]}
     assert ids(access.judge_sudo({"defaults": [], "rules": [rule]}, [])) == set()
+
+
+def test_who_is_left_out_of_a_rule_is_not_let_through_by_it() -> None:
+    part = {"Options": [{"authenticate": False}], "Commands": [{"command": "ALL"}]}
+    rule = {"User_List": [{"usergroup": "ops"}, {"username": "bob", "negated": True}], "Cmnd_Specs": [part]}
+    assert ids(access.judge_sudo({"defaults": [], "rules": [rule]}, [])) == {"sudo-nopasswd-all:%ops"}

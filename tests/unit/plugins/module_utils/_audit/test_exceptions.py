@@ -74,6 +74,11 @@ def test_no_exception_is_for_what_was_not_seen() -> None:
     assert applied(good(RULE, "fine"), entry())[1] == ["unused"]
 
 
+def test_of_an_area_that_was_left_out_nothing_is_known() -> None:
+    """An exception whose rule was not asked must not look as if it could go."""
+    assert applied(good(RULE, "fine"), entry(id="ssh-root-login"))[1] == ["unseen"]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -90,7 +90,6 @@ def test_a_listener_of_this_machine_is_seen_with_this_process() -> None:
 def test_the_packet_filter(said: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposure, "tool", lambda name: "/bin/sh")
     tools = Tools(runner=lambda argv, deadline: Finished(0, said, ""))
-    monkeypatch.setattr(exposure, "ask", lambda argv, tools, deadline: said)
     assert exposure.probe_firewall(tools, Deadline(5)) == wrong
     assert bool(exposure.judge_firewall(wrong).findings) is bool(wrong)
 
@@ -100,9 +99,16 @@ def test_a_packet_filter_that_is_not_there_is_inactive(monkeypatch: pytest.Monke
     assert exposure.probe_firewall(Tools(), Deadline(5)) == "ufw is not installed"
 
 
-def test_one_that_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (Finished(1, "", "ERROR: You need to be root to run this script\n"), "auth"),
+        (Finished(1, "", "ERROR: problem running ufw-init\n"), "parse"),
+        (Finished(0, "hello\n", ""), "parse"),
+    ],
+)
+def test_one_that_does_not_tell_is_unknown(said: Finished, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposure, "tool", lambda name: "/bin/sh")
-    monkeypatch.setattr(exposure, "ask", lambda argv, tools, deadline: "ERROR: You need to be root\n")
     with pytest.raises(ProbeFailure) as caught:
-        exposure.probe_firewall(Tools(), Deadline(5))
-    assert caught.value.kind == "auth"
+        exposure.probe_firewall(Tools(runner=lambda argv, deadline: said), Deadline(5))
+    assert caught.value.kind == kind

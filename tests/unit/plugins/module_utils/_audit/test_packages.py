@@ -90,9 +90,35 @@ def test_without_lists_it_is_unknown_and_without_apt_not_asked(tmp_path: pathlib
 def test_unattended_upgrades_need_the_tool_and_the_setting() -> None:
     values = packages.parse_apt_config((FIXTURES / "apt_config.txt").read_text())
     assert values["APT::Periodic::Unattended-Upgrade"] == "1"
-    assert packages.judge_unattended({"value": "1", "installed": True}).findings == []
-    assert ids(packages.judge_unattended({"value": "1", "installed": False})) == {"updates-unattended": "warning"}
-    assert ids(packages.judge_unattended({"value": "0", "installed": True})) == {"updates-unattended": "warning"}
+    assert "Unattended-Upgrade::Origins-Pattern::" not in values
+    good = {"value": "1", "enabled": "1", "installed": True, "timer": "active"}
+    assert packages.judge_unattended(good).findings == []
+    for change in ({"installed": False}, {"value": "0"}, {"enabled": "0"}, {"timer": "inactive"}):
+        assert ids(packages.judge_unattended({**good, **change})) == {"updates-unattended": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("more", "timer", "weak"),
+    [
+        ("", "active", set()),
+        ('APT::Periodic::Enable "0";\n', "active", {"updates-unattended"}),
+        # Stopped, disabled or masked.
+        ("", "inactive", {"updates-unattended"}),
+    ],
+)
+def test_apt_that_does_nothing_by_itself(tmp_path: pathlib.Path, more: str, timer: str, weak: set[str]) -> None:
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/apt").mkdir(parents=True)
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/unattended-upgrade").write_text("")
+    config = (FIXTURES / "apt_config.txt").read_text() + more
+    unit = f"Id={packages.TIMER}\nNames={packages.TIMER}\nLoadState=loaded\nActiveState={timer}\nSubState=dead\n"
+
+    def runner(argv: list[str], _deadline: Deadline) -> Finished:
+        return Finished(0, unit if argv[0] == "systemctl" else config, "")
+
+    facts = packages.probe_unattended(Tools(str(tmp_path), runner), Deadline(5))
+    assert set(ids(packages.judge_unattended(facts))) == weak
 
 
 def test_vulnerabilities_that_can_be_mended_come_first() -> None:

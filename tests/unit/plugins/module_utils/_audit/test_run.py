@@ -164,6 +164,19 @@ def test_what_cannot_be_right_is_refused_before_anything(option: str, value: Any
         run.audit(given(**{option: value}), NOW, tools=Tools("/nowhere"))
 
 
+def test_a_password_comes_from_its_file_and_an_empty_one_is_refused(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from-the-file\n")
+    asked = given(redis={"host": "127.0.0.1", "port": 6379, "password": "inventory", "password_file": str(file)})
+    assert options.read_secrets(asked) == ["from-the-file"] and asked["redis"]["password"] == "from-the-file"
+    assert options.read_secrets(given()) == []
+    file.write_text("\n")
+    for path in (file, tmp_path / "none"):
+        asked["redis"]["password_file"] = str(path)
+        with pytest.raises(options.OptionErrors, match=f"redis.password_file: {path} cannot be read: "):
+            options.read_secrets(asked)
+
+
 def test_areas_are_chosen() -> None:
     named = {rule.id for entry in options.make_plan(given(areas=["kernel"])) for rule in entry.rules}
     assert named == {"kernel-setting", "core-dumps", "time-sync"}

@@ -91,6 +91,9 @@ def test_fail2ban_that_is_not_there() -> None:
     ("answers", "kind"),
     [
         ([Finished(255, "", "Failed to access socket path: /var/run/fail2ban/fail2ban.sock")], "refused"),
+        ([Finished(255, "", "2026-11-27 09:00:00 ERROR   Unable to contact server. Is it running?")], "refused"),
+        ([Finished(255, "", "Permission denied to socket: /run/fail2ban.sock, (you must be root)")], "auth"),
+        ([Finished(1, "", "Traceback (most recent call last):")], "internal"),
         ([Finished(0, "hello", "")], "parse"),
         ([Finished(0, STATUS, ""), Finished(0, "hello", "")], "parse"),
     ],

@@ -265,6 +265,30 @@ def test_a_log_of_another_format_is_unknown(host: Host) -> None:
     assert check(document, "failed_logins_minute")["status"] == "unknown"
     assert document["status"] == "unknown"
     assert "Not all was seen" in document["facts"]["answer"]
+    assert "Nobody failed to log in" not in document["facts"]["answer"]
+
+
+def test_a_journal_of_another_format_is_unknown(host: Host) -> None:
+    given: dict[str, Any] = {"log_files": [], "journal_units": ["matrix-synapse.service"], "host_log": True}
+    seconds = NOW.timestamp() - 60
+    for _entry in range(20):
+        host.journal.add("Started Synapse.", seconds, _PID="1")
+    document = host.look(**given)
+    assert check(document, "security_log", "journal: homeserver")["status"] == "ok"
+    assert document["facts"]["answer"].startswith("Nobody failed to log in to the homeserver and SSH since")
+    for _entry in range(20):
+        host.journal.add("something else", seconds)
+    document = host.look(**given)
+    assert check(document, "security_log", "journal: homeserver")["error_kind"] == "parse"
+    assert check(document, "failed_logins_minute")["status"] == "unknown"
+    # Of the homeserver nothing is known.
+    assert document["facts"]["answer"].startswith("Nobody failed to log in to SSH since")
+    for _line in range(20):
+        host.journal.add("  File of a traceback", seconds)
+    host.journal.add(wrong(1).strip(), seconds)
+    document = host.look(**given)
+    assert check(document, "security_log", "journal: homeserver")["status"] == "ok"
+    assert document["facts"]["events"] == {"login_wrong_password": 1}
 
 
 def test_a_log_that_is_not_there_is_unknown_and_the_rest_is_told(host: Host) -> None:
