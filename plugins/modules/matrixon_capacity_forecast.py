@@ -124,7 +124,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.review import STORE, review
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER
 
 

@@ -101,7 +101,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.review import STORE, record
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import lines
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER
 
 

@@ -212,7 +212,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect imp
     SECRETS,
     collect,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
 

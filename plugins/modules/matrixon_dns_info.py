@@ -222,9 +222,10 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.matrixon.ops.plugins.module_utils._dns.options import LOOK_SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._dns.options import LOOK_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.query import HAS_DNSPYTHON
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.run import check_dns, diff_of
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
 

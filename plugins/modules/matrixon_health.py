@@ -663,13 +663,14 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import CHECKS_SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import CHECKS_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._health.run import (
     SCOPES,
     check_health,
     read_secrets,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HTTPS_SPEC
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline
 
 

@@ -333,7 +333,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixon.ops.plugins.module_utils._notify.model import INCIDENT, NONE, SEVERITIES
 from ansible_collections.matrixon.ops.plugins.module_utils._notify.options import CHANNEL_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._notify.run import notify, summary
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 
 NOT_SHOWN = {"module_args": "not shown: under a wrong name there may be a secret"}
 

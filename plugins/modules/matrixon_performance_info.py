@@ -307,7 +307,8 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import SECRETS, SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.run import check_performance
 from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, headline

@@ -320,8 +320,9 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.matrixon.ops.plugins.module_utils._audit.options import AREAS_SPEC, OptionErrors, read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._audit.options import AREAS_SPEC, read_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.run import audit
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave
 
 

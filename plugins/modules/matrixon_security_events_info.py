@@ -260,9 +260,10 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave
-from ansible_collections.matrixon.ops.plugins.module_utils._security.options import SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._security.options import SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._security.run import watched
 
 

@@ -331,9 +331,10 @@ import platform
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.certificate import HAS_CRYPTOGRAPHY
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import LIMITS_SPEC, TARGETS_SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import LIMITS_SPEC, TARGETS_SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.run import check_certificates
 
 

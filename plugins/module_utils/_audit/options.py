@@ -28,6 +28,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.validate impo
     seconds_errors,
     secret_from,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 
 Options = dict[str, t.Any]
 
@@ -117,14 +118,6 @@ _EVERYTHING: Options = {
     "homeserver": None,
 }
 IDENTITY = re.compile(r"^[a-z_][a-z0-9_.-]*$", re.IGNORECASE)
-
-
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been looked at yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
 
 
 def make_plan(options: Options) -> Plan:

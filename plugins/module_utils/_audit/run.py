@@ -26,13 +26,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import (
     unseen,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.options import (
-    OptionErrors,
     Options,
     errors,
     looks,
     make_plan,
     rules,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failure_of
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (

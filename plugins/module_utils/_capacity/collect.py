@@ -37,7 +37,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     grade,
     skipped,
 )
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, Options
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import Options
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
     duplicate_errors,
     login_errors,
@@ -46,6 +46,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.validate impo
     url_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import parse_url
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import LOGIN_SPEC, PASSWORD_FILE_SPEC, server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline, Facts, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import OK, UNKNOWN, Report

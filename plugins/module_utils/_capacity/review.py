@@ -28,12 +28,12 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources i
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import CsvStore
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_postgresql import PostgresqlStore
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import (
     login_errors,
     name_errors,
     seconds_errors,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import LOGIN_SPEC, server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (

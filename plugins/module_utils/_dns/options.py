@@ -38,14 +38,6 @@ LOOK_SPEC: dict[str, t.Any] = dict(
 )
 
 
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been contacted yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-
-
 def look_errors(options: Options, prefix: str = "") -> t.Iterator[str]:
     """Yield what is wrong with what is to be looked at."""
     yield from records_errors(options["records"], f"{prefix}records")

@@ -16,7 +16,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._dns import model, qu
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.judge import Policy, judge, judge_record, settled
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.look import Tools, look, moves_of, server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.model import Answer, Observed, Seen, wanted_of
-from ansible_collections.matrixon.ops.plugins.module_utils._dns.options import OptionErrors, Options, errors
+from ansible_collections.matrixon.ops.plugins.module_utils._dns.options import Options, errors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 

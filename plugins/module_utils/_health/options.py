@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Limits, Plan, Skip
 from ansible_collections.matrixon.ops.plugins.module_utils._health.validate import secret_from
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 
 Options = dict[str, t.Any]
 Checks = t.Mapping[str, Check]
@@ -28,14 +29,6 @@ CHECKS_SPEC: dict[str, t.Any] = {
 
 # Options that are secrets, by the option that they stand in.
 Secrets = t.Mapping[str, t.Sequence[str]]
-
-
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been contacted yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
 
 
 def read_secrets(options: Options, known: Secrets) -> list[str]:

@@ -30,7 +30,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.model import 
     Plan,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._health.options import (
-    OptionErrors,
     Options,
     check_errors,
     select,
@@ -44,6 +43,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.validate impo
     trust_errors,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 

@@ -34,7 +34,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._notify.model import 
     Message,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._notify.text import one_line
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import OptionErrors, name_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import name_errors
 
 Options = dict[str, t.Any]
 

@@ -16,12 +16,12 @@ from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql_ho
 from ansible_collections.matrixon.ops.plugins.module_utils._health import engine
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Check, Plan, Probe, Skip
 from ansible_collections.matrixon.ops.plugins.module_utils._health.options import (
-    OptionErrors,
     Options,
     select,
     thresholds,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import (
     advice,
     earlier,

@@ -77,14 +77,6 @@ SPEC: dict[str, t.Any] = dict(
 )
 
 
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been read yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-
-
 def errors(options: Options) -> t.Iterator[str]:
     """Yield everything that cannot be right."""
     for name in ("deployment", "profile"):

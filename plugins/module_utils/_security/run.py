@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Runner
 from ansible_collections.matrixon.ops.plugins.module_utils._command import run as run_tool
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Limits, Verdict, skipped
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, MISSING_TOOL, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     OK,
@@ -54,7 +55,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._security.model impor
     Plain,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._security.options import (
-    OptionErrors,
     Options,
     errors,
     limits_of,

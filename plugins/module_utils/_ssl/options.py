@@ -69,14 +69,6 @@ TARGETS_SPEC: dict[str, t.Any] = dict(
 )
 
 
-class OptionErrors(Exception):
-    """Options that cannot be right. Nothing has been contacted yet."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-
-
 def endpoint_of(given: Options) -> Endpoint:
     """Return an endpoint with its defaults."""
     host = given["host"].strip("[]")

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
@@ -37,7 +38,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._ssl.model import (
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.names import DELEGATION
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import (
-    OptionErrors,
     Options,
     endpoint_of,
     errors,

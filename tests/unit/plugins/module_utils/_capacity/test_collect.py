@@ -17,7 +17,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._capacity import coll
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import probes
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.collect import Outcome, collect
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources import parse_row
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, Deadline, ProbeFailure
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity import review
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.resources import Row
 from ansible_collections.matrixon.ops.plugins.module_utils._capacity.store_csv import HEADER, lines
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())

@@ -11,8 +11,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.matrixon.ops.plugins.module_utils._dns import query
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.model import Answer
-from ansible_collections.matrixon.ops.plugins.module_utils._dns.options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.run import Outcome, check_dns, diff_of
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.modules.matrixon_dns_info import argument_spec
 
 NOW = datetime.datetime(2026, 11, 27, 9, tzinfo=datetime.timezone.utc)

@@ -13,7 +13,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from certificates import DAY, NOW, make
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health import certificates
-from ansible_collections.matrixon.ops.plugins.module_utils._health.run import OptionErrors, check_health
+from ansible_collections.matrixon.ops.plugins.module_utils._health.run import check_health
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl import certificate
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl import run as checker

@@ -10,7 +10,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.matrixon.ops.plugins.module_utils._dns import look, query
 from ansible_collections.matrixon.ops.plugins.module_utils._dns.model import Answer
 from ansible_collections.matrixon.ops.plugins.module_utils._health import dns
-from ansible_collections.matrixon.ops.plugins.module_utils._health.run import OptionErrors, check_health
+from ansible_collections.matrixon.ops.plugins.module_utils._health.run import check_health
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CheckResult
 from ansible_collections.matrixon.ops.plugins.modules.matrixon_health import argument_spec
 

@@ -16,7 +16,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _report
 from ansible_collections.matrixon.ops.plugins.module_utils._health import engine, run
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, threshold_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import threshold_errors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.modules.matrixon_health import argument_spec
 
 NOW = datetime.datetime(2026, 11, 23, 9, tzinfo=datetime.timezone.utc)

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._health.model import Limits
-from ansible_collections.matrixon.ops.plugins.module_utils._health.options import OptionErrors, read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._health.options import read_secrets
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._performance import run, showing
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.options import SECRETS
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Clock

@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Finished
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import MISSING_TOOL, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._security import state
 from ansible_collections.matrixon.ops.plugins.module_utils._security.language import Clock
-from ansible_collections.matrixon.ops.plugins.module_utils._security.options import SPEC, OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._security.options import SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._security.run import Tools, watched
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
