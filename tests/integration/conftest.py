@@ -15,8 +15,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODULE = ROOT / "plugins/modules/matrixon_health.py"
-NAME = "tests"
-PORT_BASE = 19000
+# Checkouts that test side by side give each lab a name and ports of its own.
+NAME = os.environ.get("MATRIXON_LAB_NAME", "tests")
+PORT_BASE = int(os.environ.get("MATRIXON_LAB_PORT_BASE", "19000"))
 
 
 @dataclasses.dataclass
