@@ -33,8 +33,8 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadlin
 
 what, user, root, directory, server, manifest = json.loads(sys.argv[2])
 runner, deadline = process.Runner(process.find_user(user)), Deadline(120)
-try:
-    with process.terminable():
+with process.terminable():
+    try:
         if what == "drill":
             read = Manifest.from_bytes(open(manifest, "rb").read())
             drill(Native(root, runner, durable=False), [(root + "/sets/" + read.id, read)], directory, runner, deadline)
@@ -42,9 +42,10 @@ try:
             with cluster.client(Server(*server), runner, deadline) as client:
                 driver = (Native if what == "native" else Logical)(root, runner, client)
                 driver.backup(directory, None, deadline)
-    print("done")
-except process.Terminated as error:
-    print(f"told: {error}")
+        print("done")
+    except process.Terminated as error:
+        # Told here and now: a signal that comes once nothing holds it back any more ends the program as it ends any.
+        print(f"told: {error}", flush=True)
 """
 
 
