@@ -191,8 +191,9 @@ def test_another_passphrase_is_refused_and_the_old_one_comes_back(host: t.Any, s
     assert PASSPHRASE in host.file(SECRETS).content_string
 
 
-def test_the_engine_on_this_host(host: t.Any) -> None:
-    """Run the tests of the driver against the real engine here: the machine that runs this may have none."""
+@pytest.fixture(scope="module")
+def tests_here(host: t.Any) -> t.Callable[[str, str], None]:
+    """Run tests on this host, with its engine and its PostgreSQL: the machine that runs this may have others."""
     tree = "/opt/tests/ansible_collections/matrixon/ops"
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "plugins", "tests", "lab"]
     names = subprocess.run([*listing, "galaxy.yml"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -207,7 +208,18 @@ def test_the_engine_on_this_host(host: t.Any) -> None:
                 archive.add(ROOT / name, arcname=name)
     packages = "python3-pytest python3-psycopg2 python3-yaml ansible-core lz4 rsync procps"
     host.check_output(f"env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends {packages}")
-    command = "python3 -m pytest -q -p no:cacheprovider -o addopts=--import-mode=importlib -k %s %s"
-    path = "tests/integration/backup/test_pgbackrest.py"
-    done = host.run(f"cd {tree} && env LC_ALL=C.UTF-8 {command}", ENGINE_TESTS, path)
-    assert done.rc == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout + done.stderr
+
+    def run(path: str, which: str) -> None:
+        command = "python3 -m pytest -q -p no:cacheprovider -o addopts=--import-mode=importlib -k %s %s"
+        done = host.run(f"cd {tree} && env LC_ALL=C.UTF-8 {command}", which, path)
+        assert done.rc == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout + done.stderr
+
+    return run
+
+
+def test_the_engine_on_this_host(tests_here: t.Callable[[str, str], None]) -> None:
+    tests_here("tests/integration/backup/test_pgbackrest.py", ENGINE_TESTS)
+
+
+def test_the_server_of_this_host_starts_with_what_is_advised(tests_here: t.Callable[[str, str], None]) -> None:
+    tests_here("tests/integration/performance/test_tuning_starts.py", "starts")

@@ -32,8 +32,9 @@ def base() -> t.Iterator[pathlib.Path]:
 
 @pytest.fixture(scope="session")
 def majors() -> list[int]:
-    """The PostgreSQL servers that are installed, the newest first; the lab's packages bring one."""
-    software.ensure_packages()
+    """The PostgreSQL servers that are installed, the newest first; if there is none, the lab's packages bring one."""
+    if not cluster.installed():
+        software.ensure_packages()
     found = cluster.installed()
     assert found, "no PostgreSQL server is installed"
     return found
