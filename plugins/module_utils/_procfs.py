@@ -43,6 +43,15 @@ def read(root: str, path: str) -> str:
         return file.read(LIMIT).decode("utf-8", "replace")
 
 
+def peak_memory(status: str) -> int | None:
+    """Return the most memory in bytes that a process has had, from its status file, if the kernel counts it.
+
+    What getrusage calls so is, after an exec, at least what the starter of the process had.
+    """
+    found = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
 def gather(parts: t.Mapping[str, t.Callable[[], t.Any]]) -> Facts:
     """Observe several things. One that fails leaves its failure in its place, for ``part`` to raise."""
     return {name: _kept(observe) for name, observe in parts.items()}

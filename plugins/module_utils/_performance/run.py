@@ -36,7 +36,13 @@ from ansible_collections.matrixon.ops.plugins.module_utils._performance.options 
 from ansible_collections.matrixon.ops.plugins.module_utils._performance.sampling import Clock, Interval
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import server_of
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, Facts, ProbeFailure
-from ansible_collections.matrixon.ops.plugins.module_utils._procfs import gather, parse_cores, read, read_sockets
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import (
+    gather,
+    parse_cores,
+    peak_memory,
+    read,
+    read_sockets,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._report import Report
 
 
@@ -249,8 +255,9 @@ def _facts(
 def _footprint(deadline: Deadline) -> Facts:
     """Return what this collector itself took: seconds of a CPU, with the tools that it called, and of time."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    memory = peak_memory(read("/", "proc/self/status"))
     return {
         "cpu_seconds": round(sum(one.ru_utime + one.ru_stime for one in spent), 3),
         "seconds": round(deadline.elapsed(), 3),
-        "memory_bytes": spent[0].ru_maxrss * 1024,
+        **({} if memory is None else {"memory_bytes": memory}),
     }

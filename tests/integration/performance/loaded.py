@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -28,6 +29,8 @@ class Answer:
 
     document: dict[str, t.Any]
     output: str
+    # What the kernel counted of the process, with the tools that it called.
+    cpu_seconds: float
 
     @property
     def report(self) -> dict[str, t.Any]:
@@ -51,6 +54,7 @@ class Answer:
 def ask(*, check_mode: bool = False, **options: t.Any) -> Answer:
     """Run the module in a process of its own, options on standard input."""
     given = {"deployment": "test", "profile": "synapse", "detail": "full", "interval": 2, "samples": 4, **options}
+    before = _cpu_of_children()
     done = subprocess.run(
         [sys.executable, str(MODULE)],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check_mode}}),
@@ -61,7 +65,12 @@ def ask(*, check_mode: bool = False, **options: t.Any) -> Answer:
         check=False,
     )
     assert done.stdout.strip(), done.stderr
-    return Answer(json.loads(done.stdout), done.stdout + done.stderr)
+    return Answer(json.loads(done.stdout), done.stdout + done.stderr, _cpu_of_children() - before)
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def start(base: pathlib.Path, major: int, *lines: str) -> Cluster:

@@ -95,9 +95,11 @@ def test_the_settings_are_held_against_the_machine(loaded: Answer) -> None:
     assert stands == sorted(stands, key=lambda word: word == "as advised")
 
 
-def test_the_collector_is_light(loaded: Answer) -> None:
+def test_the_collector_tells_what_it_takes_itself(loaded: Answer) -> None:
     footprint = loaded.facts["footprint"]
-    assert footprint["cpu_seconds"] < 4 and footprint["memory_bytes"] < 120e6
+    # It ends a little after it has counted, and what its starter holds is not its own.
+    assert 0 < footprint["cpu_seconds"] <= loaded.cpu_seconds
+    assert 1e6 < footprint["memory_bytes"] < 120e6
 
 
 def test_connections_are_those_that_ss_counts(busy: Cluster) -> None:
