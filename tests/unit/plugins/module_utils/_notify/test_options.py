@@ -7,7 +7,7 @@ import typing as t
 import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._notify import options
-from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import OptionErrors
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 
 GOOD: dict[str, dict[str, t.Any]] = {
     "webhook": {"webhook_url": "https://hooks.example.test/services/SECRET"},

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
 from ansible_collections.matrixon.ops.plugins.module_utils._ssl.options import (
-    OptionErrors,
     endpoint_of,
     file_of,
 )
