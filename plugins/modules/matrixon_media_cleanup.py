@@ -177,8 +177,12 @@ options:
     description: Seconds that the newest verified set of the database may be old.
     type: float
     default: 93600
+  batch:
+    description: How many remote files one call of the API may delete. Those of one moment go together.
+    type: int
+    default: 500
   timeout:
-    description: Seconds for one call of the API, which deletes up to 500 files.
+    description: Seconds for one call of the API.
     type: float
     default: 120
   deadline:

@@ -55,7 +55,7 @@ class Api:
 
     def ask(self, method: str, path: str, deadline: Deadline, max_body: int = 1 << 20) -> Response:
         """Send one request, whatever the answer is."""
-        body = {} if method == "POST" else None
+        body: Row | None = {} if method == "POST" else None
         within = deadline.within(self.timeout)
         return self.http.request(
             method, self.base.rstrip("/") + path, within, token=self.token, body=body, max_body=max_body

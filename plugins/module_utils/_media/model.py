@@ -25,8 +25,7 @@ DAY_MS = 86_400_000
 LEAST_MS = 100_000_000_000
 # Seconds that the clocks may differ.
 CLOCKS = 60.0
-# Files that one call for a time takes, and that are asked for again before they are taken one by one.
-BATCH = 500
+# Files that are asked for again before they are taken one by one.
 CHUNK = 100
 # How many names a message and a result have.
 NAMED = 3
@@ -87,10 +86,10 @@ class Item:
 
     row: Row = field(repr=False)
     key: Key
-    used_ms: int
-    bytes: int
     path: bytes
     thumbnails: bytes
+    used_ms: int
+    bytes: int
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return what people want to know of it."""
@@ -171,7 +170,7 @@ def items_of(rows: t.Iterable[Row], way: Way, before_ms: int) -> list[Item]:
         if used >= before_ms:
             raise ProbeFailure(PARSE, f"the query gave a file that was used {moment(used)}, after {moment(before_ms)}")
         key = tuple(str(row[name]) for name in way.keys)
-        found.append(Item(row, key, used, int(row["bytes"]), way.file.expand(row), way.thumbnails.expand(row)))
+        found.append(Item(row, key, way.file.expand(row), way.thumbnails.expand(row), used, int(row["bytes"])))
     return sorted(found, key=lambda item: (item.used_ms, item.key))
 
 

@@ -58,6 +58,7 @@ SPEC: dict[str, t.Any] = {
     },
     "database_sets": {"type": "list", "elements": "dict", "default": []},
     "backup_max_age": {"type": "float", "default": 93600},
+    "batch": {"type": "int", "default": 500},
     "timeout": {"type": "float", "default": 120},
     "deadline": {"type": "float", "default": 3600},
 }
@@ -106,6 +107,8 @@ def _errors(options: Options) -> t.Iterator[str]:
             yield f"{name}_days: {days} would take media that are in use; give 1 or more, or leave it out to keep all"
     if not 0 < options["max_share"] <= 100:
         yield f"max_share: {options['max_share']:g} is not above 0 and at most 100, in percent"
+    if options["batch"] < 1:
+        yield f"batch: {options['batch']} is not 1 or more files"
     for name in ("backup_max_age", "timeout", "deadline"):
         if not options[name] > 0:
             yield f"{name}: {options[name]:g} is no time; give more than 0 seconds"

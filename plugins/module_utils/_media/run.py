@@ -26,7 +26,6 @@ from ansible_collections.matrixon.ops.plugins.module_utils._media.look import (
     lacking,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._media.model import (
-    BATCH,
     CHUNK,
     LISTED,
     LOCAL,
@@ -46,7 +45,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._media.model import (
     slices,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._media.options import kinds_of
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import PARSE, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import AUTH, PARSE, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -308,7 +307,7 @@ class _Kind:
         keep = min(AFTER_SECONDS, self.run.deadline.remaining() * AFTER_SHARE)
         deadline = self.run.deadline.within(self.run.deadline.remaining() - keep)
         try:
-            for part in slices(items, BATCH if by_time else CHUNK, by_time):
+            for part in slices(items, self.run.options["batch"] if by_time else CHUNK, by_time):
                 deadline.require(f"deleting {self.kind.name} media")
                 if by_time:
                     self._take_before(part.before_ms, call, deadline)
@@ -426,15 +425,23 @@ class _Kind:
         if not there:
             self.run.note(name, SKIPPED, f"no {self.kind.name} file stayed that could be fetched as a proof")
             return
-        row, path = there[0]
-        try:
-            same = self.api.download(self.way, row, deadline) == self.files.digest(path, deadline)
-        except ProbeFailure as failure:
-            words = f"{to_text(path)}, which stayed, cannot be fetched: {failure.message}"
-            self.run.note(name, CRITICAL, words, error_kind=failure.kind)
+        barred = ""
+        for row, path in there:
+            try:
+                same = self.api.download(self.way, row, deadline) == self.files.digest(path, deadline)
+            except ProbeFailure as failure:
+                if self.kind.name == REMOTE and failure.kind == AUTH:
+                    barred = failure.message
+                    continue
+                words = f"{to_text(path)}, which stayed, cannot be fetched: {failure.message}"
+                self.run.note(name, CRITICAL, words, error_kind=failure.kind)
+                return
+            words = f"{to_text(path)}, which stayed, comes {'as it lies there' if same else 'with another content'}"
+            self.run.note(name, OK if same else CRITICAL, words)
             return
-        words = f"{to_text(path)}, which stayed, {'comes as it lies there' if same else 'comes with another content'}"
-        self.run.note(name, OK if same else CRITICAL, words)
+        # Such as a homeserver that may no longer talk to their server.
+        words = f"by the homeserver's own rules nobody may fetch any of {len(there)} files that stayed: {barred}"
+        self.run.note(name, SKIPPED, words)
 
 
 def run(options: Options, check_mode: bool, clock: Clock = time.time) -> Outcome:
