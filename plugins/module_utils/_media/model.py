@@ -104,7 +104,7 @@ class Amount:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{digits(self.files)} files with {human(self.bytes, 'B')}"
+        return f"{digits(self.files)} {'file' if self.files == 1 else 'files'} with {human(self.bytes, 'B')}"
 
     def as_dict(self) -> dict[str, int]:
         """Return it for a report."""

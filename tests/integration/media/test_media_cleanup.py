@@ -6,6 +6,8 @@ import email.utils
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 import time
 import typing as t
 
@@ -247,5 +249,35 @@ def test_a_file_that_stayed_must_come_as_it_lies_in_the_store(world: World) -> N
     for content, status in ((b"what is kept", "ok"), (b"what is lost", "critical")):
         old = world.fetched(100)
         with proxy(world, download=content) as between:
-            done = world.clean(api={"token_file": world.lab.secret("admin_token"), "url": between.url})
+            done = world.clean(max_share=100, api={"token_file": world.lab.secret("admin_token"), "url": between.url})
         assert check(done, "remote_kept")["status"] == status and done["changed"] and old not in world.remote()
+
+
+def test_the_playbook_passes_the_gates_publishes_and_then_fails(world: World, tmp_path: pathlib.Path) -> None:
+    old, young = world.fetched(100), world.fetched(1)
+    reports = tmp_path / "reports"
+    given = {
+        "matrixon_report_dir": str(reports),
+        "matrixon_backup_root": str(world.sets),
+        "media_cleanup_max_share": 90,
+    }
+
+    def play(*arguments: str, **variables: t.Any) -> tuple[int, str]:
+        command = [
+            str(pathlib.Path(sys.executable).parent / "ansible-playbook"),
+            str(ROOT / "playbooks/media_cleanup.yml"),
+        ]
+        command += ["-i", str(ROOT / "inventories/lab"), "-e", json.dumps({**given, **variables}), *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=world.lab.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert "[WARNING]" not in done.stdout + done.stderr and world.token not in done.stdout
+        return done.returncode, done.stdout + done.stderr
+
+    code, output = play()
+    assert code and "database_backup" in output and world.remote() == {old, young}
+    page = json.loads((reports / "media_cleanup-lab.json").read_text())
+    assert page["status"] == "critical" and (reports / "media_cleanup-lab.html").exists()
+    code, output = play(media_cleanup_remote_without_backup="the lab has none")
+    assert code == 0 and world.remote() == {young}, output
+    assert json.loads((reports / "media_cleanup-lab.json").read_text())["status"] == "ok"

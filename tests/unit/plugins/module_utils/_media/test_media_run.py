@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+
 from ansible_collections.matrixon.ops.plugins.module_utils._media.model import Item, Kind, Way
 from ansible_collections.matrixon.ops.plugins.module_utils._media.run import Call, Run, _Kind
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
