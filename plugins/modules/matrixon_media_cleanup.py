@@ -92,7 +92,7 @@ options:
         type: str
         required: true
       token:
-        description: Access token of an administrator.
+        description: Access token of an administrator. Needed where the profile can clean up.
         type: str
       token_file:
         description: File on this host that holds it.
@@ -241,7 +241,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._health.options impor
 from ansible_collections.matrixon.ops.plugins.module_utils._media.options import SECRETS, SPEC
 from ansible_collections.matrixon.ops.plugins.module_utils._media.run import run
 from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, count, headline
 
 
 def diff_of(doomed):
@@ -259,9 +259,11 @@ def main():
     except OptionErrors as error:
         module.fail_json(msg=str(error))
     report = outcome.report
+    reasons = "; ".join(check.skipped_reason for check in report.checks if check.skipped_reason)
     result = dict(
         changed=outcome.changed,
-        msg=headline(report),
+        # Where nothing was executed, why is all there is to say.
+        msg=f"{headline(report)}; {reasons}" if reasons and not count(report.checks)["ok"] else headline(report),
         report=report.as_dict(options["detail"]),
         doomed=outcome.doomed,
     )

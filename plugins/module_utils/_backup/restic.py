@@ -582,8 +582,8 @@ class Restic:
             )
         raise self._failure(done, doing)
 
-    def held(self, part: MediaPart, deadline: Deadline) -> dict[bytes, int]:
-        """Return the regular files of a chain with their bytes, as its snapshots list them."""
+    def held(self, part: MediaPart, wanted: t.Collection[bytes], deadline: Deadline) -> dict[bytes, int]:
+        """Return which of some regular files a chain holds, with their bytes, as its snapshots list them."""
         self._of_mine(part)
         self._require(None, deadline)
         found: dict[bytes, int] = {}
@@ -592,7 +592,7 @@ class Restic:
             done = self._call(["ls", "--json", link.snapshot], deadline, doing)
             self._demand(done, doing)
             found.update(parse_listing(done.out))
-        return found
+        return {path: found[path] for path in wanted if path in found}
 
     # --- snapshots
 

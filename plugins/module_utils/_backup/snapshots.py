@@ -530,13 +530,16 @@ class Snapshots:
             )
         return Verified(files, size)
 
-    def held(self, part: MediaPart, deadline: Deadline) -> dict[bytes, int]:
-        """Return the regular files of a chain with their bytes: those that its lists name and whose copy is there."""
+    def held(self, part: MediaPart, wanted: t.Collection[bytes], deadline: Deadline) -> dict[bytes, int]:
+        """Return which of some regular files a chain holds: those that its lists name and whose copy is there."""
         found: dict[bytes, int] = {}
         with self._reading(part):
             for link in part.chain:
                 place = to_bytes(self._path(link.snapshot, FILES))
-                for path, record in self._read_list(link.snapshot, link.digest, deadline).items():
+                records = self._read_list(link.snapshot, link.digest, deadline)
+                for path in wanted:
+                    if (record := records.get(path)) is None:
+                        continue
                     found.pop(path, None)
                     if record.startswith(b"f") and _is_whole(os.path.join(place, path), record):
                         found[path] = _length(record)

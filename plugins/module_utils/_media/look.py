@@ -248,12 +248,13 @@ class Backups:
         return verified[-1]
 
     @contextlib.contextmanager
-    def holding(self, entry: Entry, deadline: Deadline) -> t.Iterator[dict[bytes, int]]:
-        """Return the files that a set holds, and keep it from being removed meanwhile."""
+    def holding(self, entry: Entry, stored: Stored, deadline: Deadline) -> t.Iterator[dict[bytes, int]]:
+        """Return which of some files a set holds, and keep it from being removed meanwhile."""
         with self.place.in_use(entry.id) as chain:
             part = MediaPart.from_dict(chain[-1][1].media)
             driver = shared.media_driver(part.driver, self.options, self.place)
-            yield driver.held(part, deadline)
+            wanted = {*stored.files, *(item.path for item in stored.missing)}
+            yield driver.held(part, wanted, deadline)
 
 
 def lacking(stored: Stored, held: t.Mapping[bytes, int]) -> list[str]:

@@ -42,7 +42,6 @@ SPEC: dict[str, t.Any] = {
             **HTTPS_SPEC,
         },
         "mutually_exclusive": [("token", "token_file")],
-        "required_one_of": [("token", "token_file")],
     },
     "postgresql": {"type": "dict", "required": True, "options": {**LOGIN_SPEC, **PASSWORD_FILE_SPEC}},
     "backup": {
@@ -100,9 +99,11 @@ def _errors(options: Options) -> t.Iterator[str]:
     except ValueError as error:
         yield f"api.url: {options['api']['url']!r}: {error}"
     for name in (REMOTE, LOCAL):
-        if not isinstance(options["ways"].get(name), dict):
+        way, days = options["ways"].get(name), options[f"{name}_days"]
+        if not isinstance(way, dict):
             yield f"ways: {name} is missing; give what the profile has under media_cleanup"
-        days = options[f"{name}_days"]
+        elif days is not None and "value" in way and not options["api"]["token"]:
+            yield f"api.token: is missing; {name} media go only by an administrator's access token"
         if days is not None and days < 1:
             yield f"{name}_days: {days} would take media that are in use; give 1 or more, or leave it out to keep all"
     if not 0 < options["max_share"] <= 100:

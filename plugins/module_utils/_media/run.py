@@ -290,7 +290,7 @@ class _Kind:
         try:
             backups = Backups.of(run.options["backup"], run.options["deployment"])
             entry = backups.newest()
-            held = stack.enter_context(backups.holding(entry, run.deadline))
+            held = stack.enter_context(backups.holding(entry, stored, run.deadline))
         except ProbeFailure as failure:
             bad = CRITICAL if failure.kind == PARSE else UNKNOWN
             return run.note("media_backup", bad, failure.message, error_kind=failure.kind)

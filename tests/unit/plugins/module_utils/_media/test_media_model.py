@@ -46,7 +46,7 @@ def options(**changes: t.Any) -> dict[str, t.Any]:
         server_name="example.com",
         media_dir="/srv/media",
         ways={"remote": {"state": "tested", "value": WAY_VALUE}, "local": {"state": "tested", "value": WAY_VALUE}},
-        api={"url": "http://127.0.0.1:8008"},
+        api={"url": "http://127.0.0.1:8008", "token": "secret"},
         remote_days=90,
     )
     return {**given, **changes}
@@ -186,7 +186,8 @@ def test_layouts_of_the_way() -> None:
         ({"server_name": "a'b"}, "server_name"),
         ({"media_dir": "/"}, "media_dir"),
         ({"media_dir": "media"}, "media_dir"),
-        ({"api": {"url": "ftp://x"}}, "api.url"),
+        ({"api": {"url": "ftp://x", "token": "secret"}}, "api.url"),
+        ({"api": {"url": "http://x", "token": None}}, "api.token"),
         ({"ways": {}}, "ways: remote is missing"),
         ({"ways": {"remote": {"state": "tested", "value": {}}, "local": {}}}, "ways: "),
         ({"max_share": 101}, "max_share"),
@@ -210,3 +211,12 @@ def test_local_media_are_off_by_default() -> None:
     assert (remote.days, local.days) == (90, None)
     remote, local = kinds_of(options(local_days=7, local_confirm="example.com", backup={"root": "/b"}))
     assert local.days == 7
+
+
+def test_a_profile_that_cannot_needs_no_token() -> None:
+    ways = {name: {"state": "unsupported", "reason": "no tables"} for name in ("remote", "local")}
+    remote, local = kinds_of(options(profile="matrixon", ways=ways, api={"url": "http://x", "token": None}))
+    assert remote.way is local.way is None
+    assert remote.reason == "profile matrixon cannot clean up remote media: no tables"
+    with pytest.raises(OptionErrors, match="local_days: profile matrixon cannot clean up local media: no tables"):
+        kinds_of(options(profile="matrixon", ways=ways, local_days=9, local_confirm="example.com"))
