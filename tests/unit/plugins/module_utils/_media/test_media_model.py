@@ -55,7 +55,7 @@ def options(**changes: t.Any) -> dict[str, t.Any]:
 def test_a_time_is_in_milliseconds_and_never_now() -> None:
     assert model.before(NOW, 90) == 1_790_000_000_000 - 90 * 86_400_000
     assert model.before(NOW, 1) == 1_790_000_000_000 - 86_400_000
-    for now, days in ((NOW, 0), (NOW, -1), (NOW / 1000, 90), (0.0, 1)):
+    for now, days in ((NOW, 0), (NOW, -1), (NOW / 1000, 90), (NOW / 20, 90), (0.0, 1)):
         with pytest.raises(ProbeFailure):
             model.before(now, days)
 
