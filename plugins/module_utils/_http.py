@@ -81,6 +81,7 @@ class Response:
     cache_control: str | None = None
     expires: str | None = None
     retry_after: str | None = None
+    date: str | None = None
 
     def json(self) -> t.Any:
         """Return the body as JSON, or fail saying what it was instead."""
@@ -179,6 +180,7 @@ class HttpClient:
             cache_control=response.headers.get("Cache-Control"),
             expires=response.headers.get("Expires"),
             retry_after=response.headers.get("Retry-After"),
+            date=response.headers.get("Date"),
         )
 
     def endpoint(self, host: str, port: int) -> tuple[str, int]:

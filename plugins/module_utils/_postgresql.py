@@ -38,6 +38,7 @@ except ImportError:
     psycopg2 = None
 
 Row = dict[str, t.Any]
+Values = t.Union[t.Sequence[t.Any], t.Mapping[str, t.Any]]
 
 APPLICATION_NAME = "matrixon.ops"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -124,13 +125,13 @@ class Session:
         self._deadline = deadline
         self._broken: ProbeFailure | None = None
 
-    def rows(self, sql: str) -> list[Row]:
-        """Return what one query yields."""
-        cursor = self._ask(sql)
+    def rows(self, sql: str, values: Values | None = None) -> list[Row]:
+        """Return what one query yields; values are put in by psycopg2."""
+        cursor = self._ask(sql, values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, values)) for values in cursor.fetchall()]
 
-    def _ask(self, sql: str, values: t.Sequence[t.Any] | None = None) -> t.Any:
+    def _ask(self, sql: str, values: Values | None = None) -> t.Any:
         if self._broken:
             raise self._broken
         try:
@@ -147,7 +148,7 @@ class Session:
                 self._broken = refusal
             raise refusal from error
 
-    def execute(self, sql: str, values: t.Sequence[t.Any] | None = None) -> None:
+    def execute(self, sql: str, values: Values | None = None) -> None:
         """Run statements whose answer does not matter, in one transaction; values are put in by psycopg2."""
         self._ask(sql, values)
 

@@ -327,6 +327,9 @@ class MediaDriver(t.Protocol):
     def verify(self, part: MediaPart, share: Share, deadline: Deadline) -> Verified:
         """Read a share of what a chain is made of, and fail with kind parse where it is not what was put away."""
 
+    def held(self, part: MediaPart, wanted: t.Collection[bytes], deadline: Deadline) -> dict[bytes, int]:
+        """Return which of some regular files a restore of a chain would bring back, with their bytes."""
+
     def forget(self, snapshots: t.Sequence[str], deadline: Deadline) -> None:
         """Remove snapshots, and with them what no other snapshot needs."""
 

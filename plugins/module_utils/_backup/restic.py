@@ -582,6 +582,18 @@ class Restic:
             )
         raise self._failure(done, doing)
 
+    def held(self, part: MediaPart, wanted: t.Collection[bytes], deadline: Deadline) -> dict[bytes, int]:
+        """Return which of some regular files a chain holds, with their bytes, as its snapshots list them."""
+        self._of_mine(part)
+        self._require(None, deadline)
+        found: dict[bytes, int] = {}
+        for link in part.chain:
+            doing = f"listing snapshot {link.snapshot}"
+            done = self._call(["ls", "--json", link.snapshot], deadline, doing)
+            self._demand(done, doing)
+            found.update(parse_listing(done.out))
+        return {path: found[path] for path in wanted if path in found}
+
     # --- snapshots
 
     def forget(self, snapshots: t.Sequence[str], deadline: Deadline, prune: bool = True) -> None:
@@ -721,6 +733,24 @@ def parse_errors(said: bytes) -> list[Failed]:
             why = str(error.get("message") if isinstance(error, dict) else error)
             gone = why.endswith(os.strerror(GONE).lower())
         found.append(Failed(str(document.get("item")), why, gone))
+    return found
+
+
+def parse_listing(said: bytes) -> dict[bytes, int]:
+    """Return the regular files that ``restic ls --json`` says, by their path below the media store.
+
+    One whose name it cannot spell is left out. It gives no size for an empty one.
+    """
+    found = {}
+    for line in said.splitlines():
+        entry = _document(line)
+        if entry.get("type") != "file":
+            continue
+        try:
+            if UNSPELT not in entry["path"]:
+                found[to_bytes(entry["path"].lstrip("/"))] = int(entry.get("size", 0))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BackupError(PARSE, "what restic lists is not understood: a file without a path or size") from error
     return found
 
 

@@ -530,6 +530,21 @@ class Snapshots:
             )
         return Verified(files, size)
 
+    def held(self, part: MediaPart, wanted: t.Collection[bytes], deadline: Deadline) -> dict[bytes, int]:
+        """Return which of some regular files a chain holds: those that its lists name and whose copy is there."""
+        found: dict[bytes, int] = {}
+        with self._reading(part):
+            for link in part.chain:
+                place = to_bytes(self._path(link.snapshot, FILES))
+                records = self._read_list(link.snapshot, link.digest, deadline)
+                for path in wanted:
+                    if (record := records.get(path)) is None:
+                        continue
+                    found.pop(path, None)
+                    if record.startswith(b"f") and _is_whole(os.path.join(place, path), record):
+                        found[path] = _length(record)
+        return found
+
     # --- snapshots
 
     def forget(self, snapshots: t.Sequence[str], deadline: Deadline) -> None:
@@ -786,6 +801,15 @@ def _sha256(record: bytes) -> str:
 
 def _length(record: bytes) -> int:
     return int(record.split(b" ")[2])
+
+
+def _is_whole(path: bytes, record: bytes) -> bool:
+    """Say whether a copy is there, by its kind and length. Its content is what a scrub reads."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_size == _length(record)
 
 
 def _size(records: Records) -> int:
