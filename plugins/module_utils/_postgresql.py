@@ -124,9 +124,9 @@ class Session:
         self._deadline = deadline
         self._broken: ProbeFailure | None = None
 
-    def rows(self, sql: str) -> list[Row]:
-        """Return what one query yields."""
-        cursor = self._ask(sql)
+    def rows(self, sql: str, values: t.Sequence[t.Any] | None = None) -> list[Row]:
+        """Return what one query yields; values are put in by psycopg2."""
+        cursor = self._ask(sql, values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, values)) for values in cursor.fetchall()]
 
@@ -150,6 +150,12 @@ class Session:
     def execute(self, sql: str, values: t.Sequence[t.Any] | None = None) -> None:
         """Run statements whose answer does not matter, in one transaction; values are put in by psycopg2."""
         self._ask(sql, values)
+
+    def notices(self) -> list[str]:
+        """Return what the server said beside its answers since this was last asked, such as what it skipped."""
+        said = [_one_line(text, self._server) for text in self._connection.notices]
+        del self._connection.notices[:]
+        return said
 
     def row(self, sql: str) -> Row:
         """Return the first row of a query that always yields one."""
