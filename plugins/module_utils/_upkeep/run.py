@@ -133,7 +133,7 @@ def _tended(
         act.foresee(found.works, done)
     else:
         found = _perform(hand, found, options, done)
-    needed = f"{len(found.works)} things to do" if found.works else "nothing needs upkeep"
+    needed = f"{len(found.works)} things to do" if found.works else "there is nothing to do"
     gate = CheckResult(act.GATES, server.where, OK, f"{passed}; {needed}")
     done.results = [gate, *done.results, *act.not_done(found)]
     known["planned"] = [f"{work.statement}: {work.why}" for work in found.works]
