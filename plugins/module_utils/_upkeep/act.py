@@ -47,12 +47,16 @@ UNITS = {VACUUM: "count", ANALYZE: "count", REINDEX: "B", DROP: None}
 LOCK_NOT_AVAILABLE, CANCELLED, NO_RIGHT = "55P03", "57014", "42501"
 # What is kept of the whole time for proofs and for clearing away, beside a wait for a lock.
 RESERVE = 5.0
+# With less time a statement is not begun.
+LEAST_TIME = 1.0
 # How long the server's own limit comes before ours, so that the statement ends there and not only here.
 GRACE = 3.0
 # A rebuild waits at its end for each transaction that is older than itself.
 OLD_TRANSACTION = 60.0
 LAG_PAUSE = 1.0
 STATISTICS_WAIT, STATISTICS_PAUSE = 3.0, 0.1
+# A table is not frozen if both its ages are more than this part of what they were.
+FROZEN = 0.9
 # A rebuild that frees less was not worth it: the estimate is wrong for this index.
 WORTH = 10.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -113,16 +117,23 @@ class Hand:
         self.server, self.control, self.identity = server, control, identity
         self.limits, self.deadline = limits, deadline
         self.sleep: Sleep = threading.Event().wait
+        # Whether a statement has run to its end, so that what fails after it is the proof.
+        self.ran = False
 
     def allowed(self) -> float:
-        """Return how long a statement may take from now on; 0 and less is no time."""
-        return min(self.limits.statement_deadline, self.deadline.remaining() - self.limits.reserve)
+        """Return how long a statement may take from now on."""
+        return min(self.limits.statement_deadline, self.left())
+
+    def left(self) -> float:
+        """Return how much time for statements is left; it may be below 0."""
+        return self.deadline.remaining() - self.limits.reserve
 
     def run(self, statement: str, seconds: float) -> list[str]:
         """Run one statement in a session of its own; return what the server said beside it."""
         with _postgresql.connect(self.server, self.deadline.within(seconds + GRACE), writes=True) as session:
             session.execute(self._settings(seconds))
             session.execute(statement)
+            self.ran = True
             return session.notices()
 
     def _settings(self, seconds: float) -> str:
@@ -226,11 +237,15 @@ def lag_words(hand: Hand) -> str:
 
 def step(hand: Hand, work: Work, rules: Rules) -> Step:
     """Run one piece of work and prove it."""
+    hand.ran = False
     try:
         if work.kind in (VACUUM, ANALYZE):
             return _tend(hand, work, rules)
         return _rebuild(hand, work) if work.kind == REINDEX else _drop(hand, work)
     except ProbeFailure as failure:
+        if hand.ran:
+            message = f"it ran, but what it came to could not be seen: {failure.message}"
+            return Step(UNKNOWN, message, changed=True, error_kind=failure.kind)
         return _failed(hand, work, failure)
 
 
@@ -258,7 +273,8 @@ def _vacuumed(hand: Hand, work: Work, rules: Rules, before: Row, after: Row) -> 
         words.append(f"age: {digits(before['xid_age'])} before, {digits(after['xid_age'])} now")
     status = OK
     kept = after["dead"] >= rules.dead_rows
-    if kept or (work.freeze and after["xid_age"] > before["xid_age"]):
+    unfrozen = work.freeze and all(after[age] >= FROZEN * before[age] for age in ("xid_age", "mxid_age"))
+    if kept or unfrozen:
         held = [row for row in hand.control.rows(questions.HOLDERS) if row["age"] is not None]
         status = WARNING
         who = planning.holder_words(held[0]) if held else "somebody who has let go since; the next run takes them"
@@ -348,8 +364,10 @@ def _clear(hand: Hand, work: Work) -> tuple[bool, str]:
             hand.run(rest.statement, max(1.0, min(hand.deadline.remaining() - GRACE, hand.limits.lock_timeout * 2)))
             gone = hand.index(rest) is None
         except ProbeFailure as failure:
+            changed = True
             words.append(f"its leftover {row['name']} is still there ({failure.message}), the next run drops it")
             continue
+        changed = changed or not gone
         words.append(f"its leftover {row['name']} was {'dropped' if gone else 'not dropped'}")
     return changed, "".join(f"; {word}" for word in words)
 
@@ -378,7 +396,7 @@ def perform(hand: Hand, works: t.Sequence[Work], rules: Rules, done: Done) -> bo
 
 def _speaks_against(hand: Hand) -> str | None:
     try:
-        if hand.allowed() <= 0:
+        if hand.left() <= LEAST_TIME:
             raise Stop(f"the deadline of {human_seconds(hand.deadline.seconds)} ended before its turn")
         lag_words(hand)
     except Stop as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -16,7 +17,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
 from ansible_collections.matrixon.ops.plugins.module_utils._upkeep import act, questions
-from ansible_collections.matrixon.ops.plugins.module_utils._upkeep.plan import VACUUM, Rules, Work
+from ansible_collections.matrixon.ops.plugins.module_utils._upkeep.plan import REINDEX, VACUUM, Rules, Work
 
 pytestmark = pytest.mark.integration
 
@@ -266,3 +267,22 @@ def test_a_server_that_is_down_is_unknown_and_no_password_is_shown(upkept: Clust
     assert done.report["status"] == "unknown" and not done.changed
     assert looked.check("database_role")["status"] == "critical" and looked.report["counts"]["ok"] == 0
     assert "not-to-be-seen" not in done.output + looked.output
+
+
+def test_what_ran_and_cannot_be_proven_is_unknown(tables: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is locked between the rebuild and its proof."""
+    oid = int(tables.sql("SELECT 'events'::regclass::oid", DATABASE))
+    deadline, held = Deadline(30), contextlib.ExitStack()
+    with held, _postgresql.connect(Server(str(tables.socket), tables.port, DATABASE, "postgres"), deadline) as control:
+        worker = hand(tables, "postgres", control, deadline)
+        rebuild = worker.run
+
+        def lock_after(*given: t.Any) -> list[str]:
+            said = rebuild(*given)
+            held.enter_context(session(tables, "REINDEX INDEX rooms_body"))
+            return said
+
+        monkeypatch.setattr(worker, "run", lock_after)
+        work = Work(REINDEX, "public", "rooms_body", 0, "a test", table_oid=oid)
+        taken = act.step(worker, work, Rules())
+    assert taken.status == "unknown" and taken.changed and taken.message.startswith("it ran, but"), taken
