@@ -389,10 +389,10 @@ BLOAT_COLUMNS = (("relation", "code"), ("size", "B"), ("unused", "B"), ("share",
 
 
 def _ranking(
-    name: str, title: str, columns: t.Sequence[tuple[str, str]], rows: list[list[t.Any]], bar: int | None
+    name: str, title: str, columns: t.Sequence[tuple[str, str]], rows: list[list[t.Any]], drawn: int | None
 ) -> Facts:
     named = [{"title": one, "unit": unit} for one, unit in columns]
-    return {"name": name, "title": title, "columns": named, "rows": rows, "bar": bar}
+    return {"name": name, "title": title, "columns": named, "rows": rows, "bar": drawn}
 
 
 def _finite(value: float) -> float | None:
