@@ -152,6 +152,12 @@ class Session:
         """Run statements whose answer does not matter, in one transaction; values are put in by psycopg2."""
         self._ask(sql, values)
 
+    def notices(self) -> list[str]:
+        """Return what the server said beside its answers since this was last asked, such as what it skipped."""
+        said = [_one_line(text, self._server) for text in self._connection.notices]
+        del self._connection.notices[:]
+        return said
+
     def row(self, sql: str) -> Row:
         """Return the first row of a query that always yields one."""
         return self.rows(sql)[0]

@@ -31,6 +31,21 @@ Where there is too little to judge by, such as three requests for `response_time
 "not enough data". `slow_endpoint` and `postgresql_slow_query` judge what was slowest, even if it ran once.
 """
 
+DATABASE_PAGE = ROOT / "docs/database-checks.md"
+DATABASE_HEAD = """\
+# Checks of matrixon_postgresql_upkeep
+
+Made from the declarations in `plugins/module_utils/_upkeep/` by `python tests/tools/checks.py`; a test holds it
+against them. Those whose names begin with `postgresql` are shared with `matrixon_health` and
+`matrixon_performance_info`. Thresholds are defaults, changed by the option `thresholds` or the variable
+`database_upkeep_thresholds`. A check without any is for information. A threshold that reads "at most" fires on small
+values.
+
+With `mode: act` there are others: `upkeep_gates`, and `upkeep_vacuum`, `upkeep_analyze`, `upkeep_reindex` and
+`upkeep_drop_index` for each table or index, where a warning means that a person is needed and skipped says why
+nothing was done. `upkeep_left` names what time was too short for, `upkeep_invalid_index` what only a person can judge.
+"""
+
 
 def number(value: float | None, unit: str | None) -> str:
     """A threshold as people write it."""
@@ -72,3 +87,6 @@ if __name__ == "__main__":
 
     PAGE.write_text(page(SCOPES))
     PERFORMANCE_PAGE.write_text(page(PERFORMANCE, PERFORMANCE_HEAD))
+    from ansible_collections.matrixon.ops.plugins.module_utils._upkeep.run import SCOPES as DATABASE
+
+    DATABASE_PAGE.write_text(page(DATABASE, DATABASE_HEAD))
