@@ -12,9 +12,10 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.matrixon.ops.plugins.module_utils._updates.order import Host, order
 from ansible_collections.matrixon.ops.plugins.module_utils._updates.outcome import STATES, with_outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._updates.plan import matching
 
 
-def updates_order(hosts: list[dict[str, t.Any]], accept_lb_gap: bool = False) -> dict[str, t.Any]:
+def updates_order(hosts: list[dict[str, t.Any]], balancers: list[str], accept_lb_gap: bool = False) -> dict[str, t.Any]:
     """Return the steps in their order, and which hosts are left out of them."""
     try:
         known = [
@@ -23,7 +24,7 @@ def updates_order(hosts: list[dict[str, t.Any]], accept_lb_gap: bool = False) ->
         ]
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"updates_order: each host needs a name and its groups: {error}") from error
-    return order(known, accept_lb_gap)
+    return order(known, balancers, accept_lb_gap)
 
 
 def updates_outcome(
@@ -36,9 +37,18 @@ def updates_outcome(
     return with_outcome(report or None, frame, state, message, datetime.datetime.now(datetime.timezone.utc))
 
 
+def updates_matching(names: list[str], patterns: list[str]) -> list[str]:
+    """Return the names that fit one of the shell patterns."""
+    return [name for name in names if matching(name, patterns)]
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return them by name."""
-        return {"updates_order": updates_order, "updates_outcome": updates_outcome}
+        return {
+            "updates_matching": updates_matching,
+            "updates_order": updates_order,
+            "updates_outcome": updates_outcome,
+        }

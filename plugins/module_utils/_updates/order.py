@@ -48,14 +48,13 @@ def _rank(host: Host) -> tuple[int, str, int, str]:
     return STAGES[stage], domain_of(host), first, host.name
 
 
-def left_out(hosts: t.Sequence[Host], accept_lb_gap: bool = False) -> dict[str, str]:
+def left_out(hosts: t.Sequence[Host], balancers: t.Sequence[str], accept_lb_gap: bool = False) -> dict[str, str]:
     """Return the hosts that are not touched, each with the reason and the way out."""
     found = {}
-    balancers = [host.name for host in hosts if "load_balancer" in host.groups]
     for host in hosts:
         if "postgresql" in host.groups and host.standby is None:
             found[host.name] = "its PostgreSQL could not be asked whether it is the primary; bring it up first"
-        elif balancers == [host.name] and not accept_lb_gap:
+        elif list(balancers) == [host.name] and not accept_lb_gap and not host.interrupted:
             found[host.name] = (
                 "it is the only load balancer, and keeping its address in service is not this role's; "
                 "set updates_accept_lb_gap to true if it may be away for a moment"
@@ -63,9 +62,12 @@ def left_out(hosts: t.Sequence[Host], accept_lb_gap: bool = False) -> dict[str, 
     return found
 
 
-def order(hosts: t.Sequence[Host], accept_lb_gap: bool = False) -> dict[str, t.Any]:
-    """Return the steps in their order, and who is left out. The primaries of all regions come last."""
-    out = left_out(hosts, accept_lb_gap)
+def order(hosts: t.Sequence[Host], balancers: t.Sequence[str], accept_lb_gap: bool = False) -> dict[str, t.Any]:
+    """Return the steps in their order, and who is left out. The primaries of all regions come last.
+
+    The load balancers are all of the deployment, and not those of this run alone.
+    """
+    out = left_out(hosts, balancers, accept_lb_gap)
     steps = [
         {"host": host.name, "stage": stage_of(host), "domain": domain_of(host)}
         for host in sorted(hosts, key=_rank)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import Tools
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Finished
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
@@ -77,7 +78,8 @@ def test_archives_are_told_from_their_lists() -> None:
 
 def test_needrestart_in_batch_mode() -> None:
     text = (
-        "NEEDRESTART-VER: 3.6\nNEEDRESTART-KCUR: 6.1.0-31-amd64\nNEEDRESTART-KEXP: 6.1.0-32-amd64\nNEEDRESTART-KSTA: 3\n"
+        "NEEDRESTART-VER: 3.6\nNEEDRESTART-KCUR: 6.1.0-31-amd64\nNEEDRESTART-KEXP: 6.1.0-32-amd64\n"
+        "NEEDRESTART-KSTA: 3\n"
         "NEEDRESTART-SVC: ssh.service\nNEEDRESTART-SVC: cron.service\nNEEDRESTART-SESS: someone @ session 1\n"
     )
     found = apt.parse_needrestart(text)

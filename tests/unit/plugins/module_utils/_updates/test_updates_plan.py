@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 
 import pytest
+
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.packages import Upgrade
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, TIMEOUT, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._updates import order, outcome, plan
 from ansible_collections.matrixon.ops.plugins.module_utils._updates.apt import Simulated
 
 NOW = datetime.datetime(2026, 11, 27, 12, tzinfo=datetime.timezone.utc)
+BALANCERS = ["lb1", "lb2"]
 FRAME = {"target": "hs1", "deployment": "example", "profile": "synapse"}
 
 
@@ -130,31 +132,41 @@ def names(found: dict) -> list[str]:
 
 
 def test_the_primary_comes_last_whatever_the_inventory_calls_it() -> None:
-    assert names(order.order(fleet())) == ["mon1", "bak1", "cache1", "db2", "hs1", "hs2", "lb1", "lb2", "db1"]
+    assert names(order.order(fleet(), BALANCERS)) == [
+        "mon1",
+        "bak1",
+        "cache1",
+        "db2",
+        "hs1",
+        "hs2",
+        "lb1",
+        "lb2",
+        "db1",
+    ]
     moved = {
         "db1": order.Host("db1", ("postgresql", "region_one"), standby=True),
         "db2": order.Host("db2", ("postgresql", "region_two"), standby=False),
     }
-    assert names(order.order(fleet(**moved)))[-1] == "db2"
+    assert names(order.order(fleet(**moved), BALANCERS))[-1] == "db2"
 
 
 def test_what_an_earlier_run_left_comes_first() -> None:
     cut_off = order.Host("hs2", ("homeserver", "region_one"), interrupted=True)
-    assert names(order.order(fleet(hs2=cut_off)))[0] == "hs2"
+    assert names(order.order(fleet(hs2=cut_off), BALANCERS))[0] == "hs2"
 
 
 def test_a_host_with_everything_on_it_goes_where_its_primary_does() -> None:
     one = order.Host("all1", ("homeserver", "postgresql", "redis"), standby=False)
-    assert names(order.order([*fleet(), one]))[-2:] == ["all1", "db1"]
+    assert names(order.order([*fleet(), one], BALANCERS))[-2:] == ["all1", "db1"]
 
 
 def test_a_database_that_nobody_could_ask_and_the_only_load_balancer_are_left_out() -> None:
     hosts = [host for host in fleet(db2=order.Host("db2", ("postgresql",))) if host.name != "lb2"]
-    found = order.order(hosts)
+    found = order.order(hosts, ["lb1"])
     assert set(found["left_out"]) == {"db2", "lb1"}
     assert not {"db2", "lb1"} & set(names(found))
     assert "updates_accept_lb_gap" in found["left_out"]["lb1"]
-    assert set(order.order(hosts, accept_lb_gap=True)["left_out"]) == {"db2"}
+    assert set(order.order(hosts, ["lb1"], accept_lb_gap=True)["left_out"]) == {"db2"}
 
 
 @pytest.mark.parametrize(
