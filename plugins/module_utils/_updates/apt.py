@@ -16,7 +16,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import Tools, ask, tool
+from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import Tools, ask
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.packages import NO_CACHE
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     INTERNAL,
@@ -254,9 +254,12 @@ def _same(one: str, other: str) -> bool:
 
 def probe_restarts(tools: Tools, deadline: Deadline) -> Facts:
     """Ask needrestart what still runs with files that were replaced. In this mode it restarts nothing."""
-    if not os.path.exists(tool("needrestart")):
-        raise ProbeFailure(MISSING_TOOL, "needrestart is not installed, so nobody knows what must be restarted")
-    return parse_needrestart(ask(["needrestart", "-b", "-r", "l"], tools, deadline))
+    try:
+        return parse_needrestart(ask(["needrestart", "-b", "-r", "l"], tools, deadline))
+    except ProbeFailure as failure:
+        if failure.kind != MISSING_TOOL:
+            raise
+        raise ProbeFailure(MISSING_TOOL, f"{failure.message}; install it, for nothing else knows this") from failure
 
 
 def probe_disk(tools: Tools, paths: t.Sequence[str]) -> list[Facts]:
