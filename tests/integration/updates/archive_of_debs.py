@@ -12,14 +12,9 @@ import subprocess
 import sys
 import tempfile
 
-POSTINST = """#!/bin/sh
-set -e
-exit {code}
-"""
 
-
-def build(pool: pathlib.Path, name: str, version: str, depends: str = "", postinst: int = 0) -> str:
-    """Build one package, and return its paragraph of the list."""
+def build(pool: pathlib.Path, name: str, version: str, depends: str = "", postinst: str = "") -> str:
+    """Build one package, with what it does once it is unpacked, and return its paragraph of the list."""
     file = pool / f"{name}_{version}_all.deb"
     fields = [f"Package: {name}", f"Version: {version}", "Architecture: all", "Maintainer: Tests <tests@example.com>"]
     if depends:
@@ -31,7 +26,7 @@ def build(pool: pathlib.Path, name: str, version: str, depends: str = "", postin
         control.chmod(0o755)
         (control / "control").write_text("\n".join([*fields, ""]))
         if postinst:
-            (control / "postinst").write_text(POSTINST.format(code=postinst))
+            (control / "postinst").write_text(f"#!/bin/sh\nset -e\n{postinst}\n")
             (control / "postinst").chmod(0o755)
         subprocess.run(
             ["dpkg-deb", "--root-owner-group", "--build", folder, str(file)], check=True, stdout=subprocess.DEVNULL
