@@ -107,7 +107,7 @@ def test_a_killed_run_is_healed_and_the_host_is_updated_behind_a_drain(
     run = playbook("updates", "-e", "updates_hosts=hs2", "-e", f"matrixon_report_dir={tmp_path}")
     asker.stop()
     assert run.code == 0, run.output
-    assert run.output.index("Bring hs2 back") < run.output.index("Install fleet-good")
+    assert run.output.index("heal.yml for hs2") < run.output.index("Install fleet-good")
     assert versions(host)["fleet-good"] == "2"
     # Seen from within the installation: it was out of service then.
     assert json.loads(host.file(SEEN).content_string)["drained"] is True
