@@ -22,7 +22,7 @@ description:
   - The module reads only. It takes no lock, writes no package lists and downloads no package.
 notes:
   - "On the target: Python 3.9, Debian or Ubuntu with apt 2.0 or later, and root's rights to see locks and processes.
-    C(needrestart) is needed for O(skip_checks=updates_restarts) and for what is said of the kernel; without it both are
+    C(needrestart) is needed for the check C(updates_restarts) and for what is said of the kernel; without it both are
     V(unknown)."
   - "On the controller: nothing beyond ansible-core."
   - Packages of a foreign architecture are not told from those of the host's own.
