@@ -9,6 +9,7 @@ import typing as t
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "unit"))
 
 from windows import Alerts, Edge, Homeserver
 

@@ -96,6 +96,7 @@ class Homeserver(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Yes)
+        self.handle_error = lambda *dummy: None  # type: ignore[method-assign]
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -284,7 +285,7 @@ class Alerts:
 def proven_set(root: pathlib.Path) -> None:
     """A backup set of hs1 that a drill has proven just now."""
     store = Store(str(root), "example.test", "hs1")
-    with store.lock():
+    with store.lock("a test"):
         with store.begin("one") as partial:
             (pathlib.Path(partial.path) / "config").mkdir()
             (pathlib.Path(partial.path) / "config/file").write_text("x")
