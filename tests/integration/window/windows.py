@@ -287,9 +287,9 @@ def proven_set(root: pathlib.Path) -> None:
     store = Store(str(root), "example.test", "hs1")
     with store.lock("a test"):
         with store.begin("one") as partial:
-            (pathlib.Path(partial.path) / "config").mkdir()
-            (pathlib.Path(partial.path) / "config/file").write_text("x")
-            part = Component("config", tree.digest_tree(partial.path + "/config", Deadline(30), "config"))
+            (pathlib.Path(partial.path) / "db").mkdir()
+            (pathlib.Path(partial.path) / "db/base").write_text("x")
+            part = Component("native", tree.digest_tree(partial.path + "/db", Deadline(30), "db"))
             made = Manifest(
                 id="one",
                 fleet="example.test",
@@ -300,7 +300,7 @@ def proven_set(root: pathlib.Path) -> None:
                 kind="full",
                 parent=None,
                 chain=(),
-                components={"config": part},
+                components={"database": part},
             )
             store.commit(partial, made)
         store.record_drill("one", {"status": "ok", "facts": {}})
