@@ -30,7 +30,7 @@ setup: ## Make .venv, and the link under which Ansible finds the checkout
 
 system: ## Install the Debian packages of the tests, if they are missing
 	@$(PYTHON) tests/tools/system.py chromium=chromium promtool=prometheus shellcheck=shellcheck \
-		restic=restic rsync=rsync age=age zstd=zstd etcd=etcd-server knotd=knot patroni=patroni
+		restic=restic rsync=rsync age=age zstd=zstd etcd=etcd-server knotd=knot patroni=patroni prometheus-alertmanager=prometheus-alertmanager
 
 images: setup ## Have Docker run, and build the images of the Molecule scenarios
 	@.venv/bin/python tests/images/images.py

@@ -10,18 +10,17 @@ Pure but for `load` and `save`. Times are UTC, in RFC 3339 with milliseconds.
 
 from __future__ import annotations
 
-import json
-import os
 import typing as t
 
-from ansible_collections.matrixon.ops.plugins.module_utils import _files, _fleet
+from ansible_collections.matrixon.ops.plugins.module_utils import _fleet, _journal
 from ansible_collections.matrixon.ops.plugins.module_utils._dr.steps import NAMES
 
 SCHEMA = "matrixon.ops/dr/1"
 GATES = NAMES[0]
 NO_MOVE = "no {} from {} to {} has passed its gates, so no step of it can be done; run the playbook from its beginning"
 
-Journal = dict[str, t.Any]
+Journal = _journal.Journal
+NotAJournal = _journal.NotAJournal
 
 
 class OtherRun(ValueError):
@@ -30,10 +29,6 @@ class OtherRun(ValueError):
 
 class NoMove(ValueError):
     """A step of a move that nobody has begun."""
-
-
-class NotAJournal(ValueError):
-    """A file is there and is no journal."""
 
 
 PARTS: dict[str, t.Any] = {
@@ -117,29 +112,11 @@ def _with(journal: Journal, name: str, step: dict[str, t.Any]) -> Journal:
 
 def load(path: str) -> Journal | None:
     """Return the journal of a file, or none if there is no file; raise NotAJournal for anything else."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise NotAJournal(f"{path} cannot be read ({error}); look at it, and move it away") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise NotAJournal(f"{path} is not of the schema {SCHEMA}; look at it, and move it away")
-    if not _whole(found, PARTS) or not all(_whole(step, STEP) for step in found["steps"].values()):
-        raise NotAJournal(f"{path} says that it is of the schema {SCHEMA}, and is not; look at it, and move it away")
-    return found
+    return _journal.load(path, SCHEMA, _whole)
 
 
-def _whole(found: t.Any, parts: dict[str, t.Any]) -> bool:
-    return isinstance(found, dict) and all(
-        name in found and isinstance(found[name], kind) for name, kind in parts.items()
-    )
+def _whole(found: Journal) -> bool:
+    return _journal.has_parts(found, PARTS) and all(_journal.has_parts(step, STEP) for step in found["steps"].values())
 
 
-def save(path: str, journal: Journal) -> None:
-    """Write a journal beside its place and put it there, for root alone."""
-    directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    _files.replace(path, json.dumps(journal, indent=1).encode() + b"\n", os.geteuid(), os.getegid(), 0o600)
-    _files.sync_directory(directory)
+save = _journal.save
