@@ -160,7 +160,8 @@ def answer(results: t.Sequence[CheckResult], rows: Facts, figures: Facts) -> str
     bad = [result for result in results if result.status in (CRITICAL, WARNING)]
     if bad:
         first = min(bad, key=lambda result: (severity(result)[0], _rank(result.name)))
-        others = f"; {len(bad) - 1} more findings" if len(bad) > 1 else ""
+        more = len(bad) - 1
+        others = f"; {more} more {'finding' if more == 1 else 'findings'}" if more else ""
         return f"{_capital(first.message)}{others}."
     measured = [result for result in results if result.status == OK]
     if not measured:
