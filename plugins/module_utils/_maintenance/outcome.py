@@ -78,7 +78,7 @@ def finished(step: Step, results: t.Sequence[t.Mapping[str, t.Any]], dry: bool, 
 
     What was only planned is not done, so in a dry run a change that would be made is a reason and no verdict.
     """
-    asked = [result for result in results if result and not result.get("skipped")]
+    asked = [_as_one(result) for result in results if result and not result.get("skipped")]
     if not asked:
         return skipped(step, "there is nothing of it on this host", now)
     gone = next((result for result in asked if result.get("unreachable")), None)
@@ -102,6 +102,16 @@ def finished(step: Step, results: t.Sequence[t.Mapping[str, t.Any]], dry: bool, 
     if step.acts and status == OK and not changed:
         text = f"nothing to do: {text}"
     return outcome(step, status, text, began, now, error_kind=_error_kind(report) if status == UNKNOWN else "")
+
+
+def _as_one(result: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return a result with one report: of one that judges many hosts the worst, under what is said of them all."""
+    documents = result.get("documents")
+    if not documents:
+        return result
+    worst = min(documents, key=lambda document: PRECEDENCE.index(document["status"]))
+    facts = {**worst["facts"], "answer": result.get("answer") or worst["facts"].get("answer")}
+    return {**result, "report": {**worst, "facts": facts}}
 
 
 def _idle_reason(report: t.Mapping[str, t.Any]) -> str:

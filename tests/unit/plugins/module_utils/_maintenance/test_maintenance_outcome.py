@@ -53,6 +53,15 @@ def test_what_was_only_planned_is_not_done() -> None:
     assert finished(STEP, result("ok", "x"), dry=True) == ("ok", "x")
 
 
+def test_of_many_hosts_in_one_answer_the_worst_counts() -> None:
+    full = {"name": "disk_growth", "status": "critical", "message": "/var is full in 5 days"}
+    reports = [{"status": "ok", "facts": {}}, {"status": "critical", "facts": {"answer": "x"}, "checks": [full]}]
+    given = {"changed": False, "answer": "Disk of db1 is full in 5 days", "documents": reports}
+    told = "Disk of db1 is full in 5 days; disk_growth: /var is full in 5 days"
+    assert finished(STEP, given) == ("critical", told)
+    assert finished(STEP, {**given, "answer": "", "documents": reports[:1]}) == ("ok", "ok")
+
+
 def test_a_step_without_an_answer_is_not_done() -> None:
     assert finished(STEP, {}) == ("skipped", "there is nothing of it on this host")
     assert finished(STEP, {"skipped": True, "changed": False})[0] == "skipped"
