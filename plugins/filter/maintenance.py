@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.matrixon.ops.plugins.module_utils._fleet import plain
 from ansible_collections.matrixon.ops.plugins.module_utils._maintenance import calendar, outcome
+from ansible_collections.matrixon.ops.plugins.module_utils._report import SKIPPED, UNKNOWN
 
 WRONG = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
 
@@ -63,10 +64,7 @@ def maintenance_documents(entries: t.Any, plans: t.Any, fleet: t.Any, about: t.A
         parts = [
             (target, host, plan)
             for host, planned in plain(plans).items()
-            for target, plan in (
-                (host, [entry for entry in planned if entry["id"] not in once]),
-                (facts["controller"], [entry for entry in planned if entry["id"] in once]),
-            )
+            for target, plan in _shared_out(planned, once, outcomes.get(host) or [], host, facts["controller"])
             if plan
         ]
         # Of whom nothing was asked, because other steps were, has no part in the report.
@@ -78,6 +76,25 @@ def maintenance_documents(entries: t.Any, plans: t.Any, fleet: t.Any, about: t.A
         ]
     except WRONG as error:
         raise AnsibleFilterError(f"maintenance_documents: {type(error).__name__}: {error}") from error
+
+
+def _shared_out(
+    planned: list[dict[str, str]],
+    once: set[str],
+    outcomes: t.Sequence[t.Mapping[str, t.Any]],
+    host: str,
+    controller: str,
+) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return whose report the steps of a host's plan stand in.
+
+    What is done once is the controller's. Where none of that was to be done, it has no report of its own, which could
+    only say that nothing is known; why it was not done stands in the host's.
+    """
+    own = [entry for entry in planned if entry["id"] not in once]
+    shared = [entry for entry in planned if entry["id"] in once]
+    status = {one["id"]: one["status"] for one in outcomes}
+    judged = [e for e in shared if e["state"] == calendar.DUE and status.get(e["id"], UNKNOWN) != SKIPPED]
+    return [(host, own), (controller, shared)] if judged or not own else [(host, planned)]
 
 
 def _step(entry: t.Any) -> calendar.Step:

@@ -31,6 +31,19 @@ def test_what_is_done_once_has_a_report_of_its_own() -> None:
     assert found == {"a": "unknown", "controller": "unknown", "b": "unknown"}
 
 
+def test_what_was_to_be_done_once_and_was_skipped_stands_with_the_host() -> None:
+    plan = [entry("20-010", "due"), entry("20-031", "skipped")]
+    (found,) = maintenance.maintenance_documents(STEPS, {"a": plan}, {}, ABOUT)
+    assert (found["target"], sorted(check["target"] for check in found["checks"])) == ("a", ["20-010", "20-031"])
+    # It said itself that there was nothing to do.
+    nothing = maintenance.maintenance_outcome(STEPS[1], "skipped", {"began": NOW, "now": NOW, "message": "nothing"})
+    plan = [entry("20-010", "due"), entry("20-031", "due")]
+    (found,) = maintenance.maintenance_documents(STEPS, {"a": plan}, {"a": [nothing]}, ABOUT)
+    assert found["counts"]["skipped"] == 1
+    # Nothing else is of this host.
+    assert documents(a=[entry("20-031", "skipped")]) == {"controller": "unknown"}
+
+
 def test_of_whom_nothing_was_asked_has_no_part_unless_nobody_has_one() -> None:
     assert set(documents(a=[entry("20-010", "due"), entry("20-031", "others")])) == {"a"}
     assert set(documents(a=[entry("20-010", "skipped"), entry("20-031", "others")])) == {"a"}
