@@ -158,7 +158,11 @@ def terminable() -> t.Iterator[None]:
     global _interruption
     _interruption = _Interruption()
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = {number: signal.signal(number, _interruption.handle) for number in numbers}
+    before: dict[int, t.Any] = {number: signal.signal(number, _interruption.handle) for number in numbers}
+    if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
+        # So a shell starts what runs in the background. A server that is to end with this process would inherit that,
+        # and be deaf until it has a handler of its own.
+        before[signal.SIGQUIT] = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     try:
         yield
     finally:

@@ -387,3 +387,19 @@ def test_what_a_thread_runs_is_told_to_end_too() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     thread.join(5)
     assert [str(error) for error in failures] == ["sleep was killed by SIGTERM: it said nothing"]
+
+
+def test_what_is_started_in_the_background_makes_nobody_deaf_to_its_last_signal() -> None:
+    def deaf() -> bool:
+        status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
+        ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+        return bool(int(ignored, 16) >> (signal.SIGQUIT - 1) & 1)
+
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    try:
+        assert deaf()
+        with process.terminable():
+            assert not deaf()
+        assert deaf()
+    finally:
+        signal.signal(signal.SIGQUIT, before)
