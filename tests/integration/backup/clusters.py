@@ -126,6 +126,8 @@ class Cluster:
         self.psql("synapse", SCHEMA, f"--set=events={EVENTS}")
         for table in ("users", "events", "event_json"):
             self.sql(f"ALTER TABLE {table} OWNER TO synapse", "synapse")
+        # Else the server does it by itself, and if that is during a backup, its log mends a page that was spoilt.
+        self.sql("VACUUM (ANALYZE)", "synapse")
 
     def psql(self, database: str, text: str, *options: str) -> str:
         argv = [str(self.tools / "psql"), "-XqAt", "--set=ON_ERROR_STOP=1", f"--host={self.socket}"]
