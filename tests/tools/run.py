@@ -8,9 +8,10 @@ new and not ignored, under the directory names that ansible-test insists on.
 So no cache and no virtual environment is linted, and edits made meanwhile do
 no harm.
 
-Two steps run at a time, for one rarely keeps two cores busy. Only what measures
-how long an outage lasts runs by itself. Tests that run servers say what they do
-while they do it, each line with the name of its step.
+Two steps run at a time, for one rarely keeps two cores busy. What has a whole
+fleet, measures an outage or counts answers runs by itself, after the others.
+Tests that run servers say what they do while they do it, each line with the
+name of its step.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ PYTEST = {
 SCENARIOS = ("default", "dr_failover", "pgbackrest", "profile_matrixon", "firewall", "certbot")
 MOLECULE = {f"molecule-{name}": ["molecule", "test", "--scenario-name", name] for name in SCENARIOS}
 SERVERS = ("integration", *MOLECULE)
-ALONE = ("molecule-dr_failover",)
+ALONE = ("molecule-default", "molecule-dr_failover", "molecule-firewall")
 # Order matters: a long one goes first, beside it the others, and what needs least time comes last.
 GROUPS = {
     "molecule": [*MOLECULE],

@@ -18,6 +18,8 @@ import sys
 PATIENCE_S = 1.5
 # Each holds an open file, and a login gets fewer of them than it may have.
 AT_ONCE = 8000
+# No packet filter lets so many ports through.
+MANY = 1000
 
 
 def state(sock: socket.socket) -> str:
@@ -50,18 +52,20 @@ async def knock(address: str, ports: collections.abc.Iterator[int], found: dict[
                 found["open"].append(port)
 
 
-async def knock_at_all(address: str, ports: list[int], found: dict[str, list[int]]) -> None:
+async def knock_at_all(address: str, ports: list[int], found: dict[str, list[int]], at_once: int) -> None:
     left = iter(ports)
-    await asyncio.gather(*(knock(address, left, found) for dummy in range(min(AT_ONCE, len(ports)))))
+    await asyncio.gather(*(knock(address, left, found) for dummy in range(min(at_once, len(ports)))))
 
 
 async def scan(address: str, ports: list[int]) -> dict[str, list[int] | int]:
     found: dict[str, list[int]] = {"open": [], "refused": [], "silent": []}
-    await knock_at_all(address, ports, found)
-    if len(found["silent"]) < len(ports) / 2:
-        # Where most answer, the rest may have lost its packets in the crowd.
+    crowd = AT_ONCE
+    await knock_at_all(address, ports, found, crowd)
+    while found["silent"] and len(found["open"]) + len(found["refused"]) > MANY and crowd > 100:
+        # Where many answer, the rest may have lost its packets in the crowd.
+        crowd //= 3
         lost, found["silent"] = found["silent"], []
-        await knock_at_all(address, lost, found)
+        await knock_at_all(address, lost, found, crowd)
     # A few ports tell what is wrong, 65535 would only be long.
     return {
         "open": sorted(found["open"]),
