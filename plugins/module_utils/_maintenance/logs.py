@@ -85,9 +85,14 @@ def look(options: dict[str, t.Any], tools: Tools, deadline: Deadline) -> Seen:
 
 def large_files(directories: t.Iterable[str], most: float) -> list[tuple[str, int]]:
     """Return files that have grown past the bound, the largest first. A directory that is not there has none."""
+
+    def unseen(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise failure_of(error) from error
+
     found = []
     for directory in directories:
-        for folder, _folders, names in os.walk(directory):
+        for folder, _folders, names in os.walk(directory, onerror=unseen):
             for name in names:
                 path = os.path.join(folder, name)
                 try:

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Finished
 from ansible_collections.matrixon.ops.plugins.module_utils._maintenance import logs
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import ProbeFailure
 
 NOW = 1_800_000_000.0
 UNIT = "Id={0}\nNames={0}\nLoadState={1}\nUnitFileState=enabled\nActiveState={2}\nSubState=x\nResult={3}\nMainPID=0\n"
@@ -97,3 +98,10 @@ def test_no_logrotate_is_critical_and_no_systemd_is_said(host: Host, tmp_path: p
     assert statuses(host.rotate()) == {"logrotate": "critical"}
     (tmp_path / "run/systemd/system").rmdir()
     assert statuses(host.rotate()) == {"logrotate": "skipped"}
+
+
+def test_a_directory_that_cannot_be_read_is_not_taken_for_one_without_large_logs(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "no-directory").write_text("")
+    with pytest.raises(ProbeFailure, match="no-directory cannot be read: Not a directory"):
+        logs.large_files([str(tmp_path / "no-directory")], 1)
+    assert logs.large_files([str(tmp_path / "absent")], 1) == []
