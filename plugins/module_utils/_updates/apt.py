@@ -109,7 +109,7 @@ def parse_simulation(text: str) -> Simulated:
 
 def parse_indexes(text: str) -> list[tuple[str, str]]:
     """Return the archives that 'apt-get update' would ask, each with the name of its file among the lists."""
-    return [match.groups() for match in map(INDEX.match, text.splitlines()) if match]  # type: ignore[misc]
+    return [(match.group(1), match.group(2)) for match in map(INDEX.match, text.splitlines()) if match]
 
 
 def parse_needrestart(text: str) -> Facts:

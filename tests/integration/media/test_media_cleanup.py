@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -111,7 +110,6 @@ def test_a_set_that_lacks_one_file_shuts_the_gate(world: World) -> None:
     assert set(old) <= world.local()
 
 
-@pytest.mark.skipif(not shutil.which("restic"), reason="restic is not installed")
 def test_restic_says_what_it_holds(world: World, tmp_path: pathlib.Path) -> None:
     old = [world.upload(120) for _number in range(2)]
     password = tmp_path / "password"
