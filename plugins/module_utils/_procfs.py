@@ -83,6 +83,12 @@ def failure_of(error: OSError) -> ProbeFailure:
     return ProbeFailure(kind, f"{error.filename} cannot be read: {error.strerror}")
 
 
+def unseen(error: OSError) -> None:
+    """Raise the failure for a directory that ``os.walk`` would pass over; one that is not there has nothing in it."""
+    if not isinstance(error, FileNotFoundError):
+        raise failure_of(error) from error
+
+
 def parse_meminfo(text: str) -> dict[str, int]:
     """Return the sizes of /proc/meminfo in bytes."""
     sizes = {}

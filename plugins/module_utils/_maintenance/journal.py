@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Runner, run
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human, span
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline, ProbeFailure
-from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failure_of
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failure_of, unseen
 from ansible_collections.matrixon.ops.plugins.module_utils._report import CRITICAL, OK, SKIPPED, UNKNOWN, CheckResult
 
 DAY = 86400.0
@@ -110,7 +110,7 @@ def look(tools: Tools, directory: str | None) -> Journal | None:
 def _files(path: str) -> list[File]:
     found: list[File] = []
     try:
-        for folder, _folders, names in os.walk(path):
+        for folder, _folders, names in os.walk(path, onerror=unseen):
             for name in sorted(names):
                 if name.endswith((".journal", ".journal~")):
                     found += _file(os.path.join(folder, name))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ansible_collections.matrixon.ops.plugins.module_utils._command import Runner, run
 from ansible_collections.matrixon.ops.plugins.module_utils._human import human, span
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
-from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failure_of
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import failure_of, unseen
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -85,11 +85,6 @@ def look(options: dict[str, t.Any], tools: Tools, deadline: Deadline) -> Seen:
 
 def large_files(directories: t.Iterable[str], most: float) -> list[tuple[str, int]]:
     """Return files that have grown past the bound, the largest first. A directory that is not there has none."""
-
-    def unseen(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise failure_of(error) from error
-
     found = []
     for directory in directories:
         for folder, _folders, names in os.walk(directory, onerror=unseen):

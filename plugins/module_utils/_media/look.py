@@ -35,6 +35,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._media.model import (
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Session
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, PARSE, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import unseen
 
 # A file that is downloaded as a proof has no more bytes.
 MOST_BYTES = 1_000_000
@@ -202,7 +203,7 @@ class MediaFiles:
     def _below(self, directory: bytes) -> list[bytes]:
         top = to_bytes(self.root)
         found = []
-        for folder, _folders, names in os.walk(self.path(directory)):
+        for folder, _folders, names in os.walk(self.path(directory), onerror=unseen):
             found += [os.path.relpath(os.path.join(folder, name), top) for name in names]
         return found
 
