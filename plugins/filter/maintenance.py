@@ -37,7 +37,7 @@ def maintenance_blocked(entry: t.Any, fleet: t.Any) -> str:
 
 
 def maintenance_outcome(entry: t.Any, how: str, seen: t.Any) -> dict[str, t.Any]:
-    """Return what became of a step: it finished, failed, was skipped, or the host was lost."""
+    """Return what became of a step: it finished, failed, was skipped or refused, or the host was lost."""
     try:
         step, facts = _step(entry), plain(seen)
         began, now = facts["began"], facts["now"]
@@ -48,6 +48,8 @@ def maintenance_outcome(entry: t.Any, how: str, seen: t.Any) -> dict[str, t.Any]
             return outcome.failed(step, facts["task"], facts["result"], began, now)
         if how == "lost":
             return outcome.lost(step, facts["message"], began, now)
+        if how == "refused":
+            return outcome.refused(step, facts["message"], now)
         if how == "skipped":
             return outcome.skipped(step, facts["message"], now)
         raise ValueError(f"'{how}' is no way for a step to end")

@@ -54,6 +54,11 @@ def skipped(step: Step, reason: str, now: str) -> Outcome:
     return outcome(step, SKIPPED, reason, now, now, skipped_reason=reason)
 
 
+def refused(step: Step, reason: str, now: str) -> Outcome:
+    """Return that the maintenance window gave a step no leave. It is due still, so somebody must see to it."""
+    return outcome(step, WARNING, f"not begun: {reason}", now, now)
+
+
 def lost(step: Step, message: str, began: str, now: str) -> Outcome:
     """Return that the host went away, so that nothing is known of the step."""
     return outcome(step, UNKNOWN, f"the host could not be reached: {message}", began, now, error_kind=INTERNAL)

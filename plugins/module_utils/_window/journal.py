@@ -124,9 +124,15 @@ def known(directory: str, deployment: str) -> list[Journal]:
 
 
 @contextlib.contextmanager
-def locked(directory: str, deployment: str) -> t.Iterator[None]:
-    """Keep other runs away from the journals of a deployment: two must not both find that no window is open."""
+def locked(directory: str, deployment: str, begins: bool = True) -> t.Iterator[None]:
+    """Keep other runs away from the journals of a deployment: two must not both find that no window is open.
+
+    What begins no window makes no place for one: whoever only asks may be someone who may not write there.
+    """
     place = os.path.join(directory, deployment)
+    if not begins and not os.path.isdir(place):
+        yield
+        return
     os.makedirs(place, mode=0o700, exist_ok=True)
     handle = os.open(os.path.join(place, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -70,7 +70,8 @@ def run(options: Options, check_mode: bool, now: datetime.datetime | None = None
     if wrong:
         raise OptionErrors(wrong)
     window = window_of(options["window"], options["longest_hours"]) if options["window"] else None
-    with journals.locked(options["directory"], options["deployment"]):
+    begins = options["state"] in ("announced", "opened") and not check_mode
+    with journals.locked(options["directory"], options["deployment"], begins):
         book = Book(options, now or datetime.datetime.now(datetime.timezone.utc))
         result = STATES[options["state"]](options, book, window)
         if not check_mode:

@@ -50,11 +50,12 @@ def test_of_whom_nothing_was_asked_has_no_part_unless_nobody_has_one() -> None:
     assert set(documents(a=[entry("20-010", "others")], b=[entry("20-010", "others")])) == {"a", "b"}
 
 
-def test_an_outcome_ends_in_one_of_four_ways() -> None:
+def test_an_outcome_ends_in_one_of_five_ways() -> None:
     seen: dict[str, Any] = {"began": NOW, "now": NOW, "message": "gone", "task": "Do", "result": {"msg": "x"}}
     ways = {
-        how: maintenance.maintenance_outcome(STEPS[0], how, seen)["status"] for how in ("lost", "failed", "skipped")
+        how: maintenance.maintenance_outcome(STEPS[0], how, seen)["status"]
+        for how in ("lost", "failed", "refused", "skipped")
     }
-    assert ways == {"lost": "unknown", "failed": "critical", "skipped": "skipped"}
+    assert ways == {"lost": "unknown", "failed": "critical", "refused": "warning", "skipped": "skipped"}
     with pytest.raises(AnsibleFilterError, match="no way for a step to end"):
         maintenance.maintenance_outcome(STEPS[0], "vanished", seen)
