@@ -14,6 +14,9 @@ CONTAINED := .venv/bin/python tests/tools/contained.py
 # What the tests of pgBackRest need on a host that has it.
 PGBACKREST := postgresql pgbackrest python3-pytest python3-psycopg2 python3-yaml ansible-core zstd procps
 
+# What those of the maintenance answer need, with the HAProxy of that host.
+HAPROXY := haproxy socat python3-pytest python3-yaml python3-trustme ansible-core
+
 # Which lab these work with, and the first of its ports.
 demo bench lab-up lab-down lab-status: export MATRIXON_LAB_NAME = $(LAB)
 demo bench lab-up lab-down lab-status: export MATRIXON_LAB_PORT_BASE = $(PORT_BASE)
@@ -80,6 +83,9 @@ soak: setup system images ## Run the long randomised tests; repeat a run with SE
 	$(CONTAINED) $(PGBACKREST:%=--package %) -- \
 		python3 -m pytest -p no:cacheprovider -o addopts=--import-mode=importlib \
 		tests/integration/backup/test_pgbackrest.py
+	$(CONTAINED) $(HAPROXY:%=--package %) -- \
+		python3 -m pytest -p no:cacheprovider -o addopts=--import-mode=importlib \
+		tests/integration/window/test_window_parts.py -k "not silence and not alertmanager"
 
 pins: ## Write tests/constraints.txt anew with the newest versions
 	$(PYTHON) -m venv --clear .build/pins
