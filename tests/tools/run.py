@@ -45,22 +45,38 @@ STATIC = {
     "docs": [PYTHON, "tests/tools/docs.py"],
     "galaxy": [PYTHON, "tests/tools/galaxy.py"],
 }
+# Integration tests that start all of their servers themselves. They have a step of their own beside those of the lab.
+OWN = [
+    f"tests/integration/{name}"
+    for name in (
+        *("audit", "backup", "dns", "dr", "patroni", "ssl", "updates", "window", "witness"),
+        *("test_haproxy_enable.py", "test_preflight.py", "test_report_page.py", "test_role_data.py"),
+    )
+]
+INTEGRATION = {
+    "integration": [*(f"--ignore={path}" for path in OWN), "tests/integration"],
+    "integration-own": OWN,
+}
 PYTEST = {
     "unit": [PYTHON, "-m", "pytest", "-q", "--junit-xml", "reports/unit.xml", "tests/unit"],
-    "integration": [PYTHON, "-m", "pytest", "-v", "--junit-xml", "reports/integration.xml", "tests/integration"],
+    **{
+        name: [PYTHON, "-m", "pytest", "-v", "--junit-xml", f"reports/{name}.xml", *words]
+        for name, words in INTEGRATION.items()
+    },
 }
 # Scenarios with hosts of their own. The files of their tests are collected by Molecule.
 SCENARIOS = ("default", "dr_failover", "pgbackrest", "profile_matrixon", "firewall", "certbot")
 MOLECULE = {f"molecule-{name}": ["molecule", "test", "--scenario-name", name] for name in SCENARIOS}
-SERVERS = ("integration", *MOLECULE)
+SERVERS = (*INTEGRATION, *MOLECULE)
 ALONE = ("molecule-default", "molecule-dr_failover", "molecule-firewall")
 # Order matters: a long one goes first, beside it the others, and what needs least time comes last.
 GROUPS = {
+    "integration": [*INTEGRATION],
     "molecule": [*MOLECULE],
     "lint": ["ruff", "yamllint", "mypy", "ansible-lint"],
     "check": ["sanity", "unit", *(name for name in STATIC if name != "sanity")],
 }
-GROUPS["test"] = ["integration", *GROUPS["check"], *MOLECULE]
+GROUPS["test"] = [*INTEGRATION, *GROUPS["check"], *MOLECULE]
 
 
 @dataclass
