@@ -1,0 +1,431 @@
+# Copyright (c) 2026, the matrixon.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: it may change in any release.
+"""A compression of room state from end to end: gates, the tool in small parts, each proven, and what is true then."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import secrets
+import threading
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
+from ansible_collections.matrixon.ops.plugins.module_utils._compression import tables as asked
+from ansible_collections.matrixon.ops.plugins.module_utils._compression import tool as tools
+from ansible_collections.matrixon.ops.plugins.module_utils._compression.model import (
+    Chunk,
+    Difference,
+    Seen,
+    Way,
+    difference,
+    hurt_words,
+    lagging,
+    named,
+    redacted,
+    sample,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._compression.options import (
+    RESERVE_SECONDS,
+    RESERVE_SHARE,
+    Options,
+    way_of,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._human import digits, human
+from ansible_collections.matrixon.ops.plugins.module_utils._media.model import judge_fresh
+from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server, Session, server_of
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import TIMEOUT, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._report import (
+    CRITICAL,
+    OK,
+    SKIPPED,
+    UNKNOWN,
+    WARNING,
+    CheckResult,
+    Report,
+    headline,
+)
+from ansible_collections.matrixon.ops.plugins.module_utils._upkeep import act as upkeep
+from ansible_collections.matrixon.ops.plugins.module_utils._upkeep import questions
+
+KIND = "state_compression"
+RESULT, GATES, PROOF = "state_compression", "state_compression_gates", "state_compression_proof"
+# With less time no part is begun.
+LEAST_TIME = 1.0
+# Of the time for which the homeserver leaves a group alone that is to be deleted, what a part may take.
+GRACE_SHARE = 0.8
+# Seconds for which sessions of the tool are ended before the groups are looked at again.
+SESSIONS_WAIT, SESSIONS_PAUSE = 10.0, 0.1
+VACUUM = "space comes back to the tables by VACUUM, and to the disk only where it is rebuilt"
+
+
+class Stop(Exception):
+    """No further part is to be begun, and why. ``kind`` is set where something could not be observed."""
+
+    def __init__(self, reason: str, kind: str | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run returns: the report, and whether rows changed or, in check mode, may change."""
+
+    report: Report
+    changed: bool = False
+
+
+@dataclass
+class Totals:
+    """What all parts came to."""
+
+    parts: int = 0
+    chunks: int = 0
+    groups: int = 0
+    proven: int = 0
+    changed: int = 0
+    removed: int = 0
+    added: int = 0
+    gone: int = 0
+
+    def add(self, chunks: t.Sequence[Chunk], seen: Seen, found: Difference) -> None:
+        """Count one part."""
+        self.parts += 1
+        self.chunks += len(chunks)
+        self.groups += len(seen.shapes)
+        self.proven += len(seen.states)
+        self.changed += len(found.changed)
+        self.removed += found.removed
+        self.added += found.added
+        self.gone += len(found.gone)
+
+
+@dataclass
+class Run:
+    """One run. Checks, facts and evidence are added as it goes on."""
+
+    options: Options
+    way: Way
+    server: Server
+    deadline: Deadline
+    check_mode: bool
+    now: datetime.datetime
+    checks: list[CheckResult] = field(default_factory=list)
+    facts: dict[str, t.Any] = field(default_factory=dict)
+    evidence: list[str] = field(default_factory=list)
+    totals: Totals = field(default_factory=Totals)
+    hurt: list[str] = field(default_factory=list)
+    unproven: ProbeFailure | None = None
+    changed: bool = False
+
+    # --- notes
+
+    def note(self, name: str, status: str, message: str, **more: t.Any) -> None:
+        """Note a verdict in words."""
+        text = redacted(message, self.server.password)
+        reason = text if status == SKIPPED else None
+        self.checks.append(CheckResult(name, self.options["target"], status, text, skipped_reason=reason, **more))
+
+    # --- the whole
+
+    def all(self) -> None:
+        """Compress what time and gates allow."""
+        options = self.options
+        try:
+            tool = tools.find(self.way, options["tool"], options["python"], bool(self.server.password), self.deadline)
+        except ProbeFailure as failure:
+            self.note(RESULT, SKIPPED, failure.message)
+            return
+        self.facts["tool"] = str(tool)
+        try:
+            with _postgresql.connect(self.server, self.deadline) as control:
+                self._with_server(tool, control)
+        except ProbeFailure as failure:
+            self.note(GATES, UNKNOWN, f"nothing was done: {failure.message}", error_kind=failure.kind)
+
+    def _with_server(self, tool: tools.Tool, control: Session) -> None:
+        identity = control.row(questions.IDENTITY)
+        self.facts["versions"] = {"postgresql": identity["version"]}
+        if identity["in_recovery"]:
+            self.note(RESULT, SKIPPED, f"{self.server} is a standby; state is compressed on the primary")
+            return
+        tables = asked.Tables(control, self.way)
+        tables.require()
+        gates = _Gates(self, control, identity, tables)
+        if not self._backed_up():
+            return
+        try:
+            words = [gates.lock(), *gates.each()]
+            first = gates.next(self.options["chunks"])
+        except Stop as stop:
+            status = UNKNOWN if stop.kind else CRITICAL
+            self.note(GATES, status, f"nothing was done: {stop}", error_kind=stop.kind)
+            return
+        self.note(GATES, OK, f"{self.server} is a primary, and nobody else compresses; {'; '.join(words)}")
+        ahead = tables.ahead()
+        self.facts.update(position=tables.position(), ahead=ahead, size=tables.size())
+        if not first:
+            self.note(RESULT, OK, "nothing is left to compress", value=0, unit="count")
+            return
+        if self.check_mode:
+            # Whether the tool then finds something to save, only the tool can say.
+            self.changed = True
+            self.note(
+                RESULT,
+                SKIPPED,
+                f"check mode: {_counted(ahead)} groups are not compressed yet; the tool would begin with group "
+                f"{first[0].ids[0]} and take {digits(self.options['chunks'])} times {digits(self.options['chunk_size'])} "
+                "of them at most",
+            )
+            return
+        try:
+            reason, failed = self._parts(tool, tables, gates, bool(identity["number"] >= 140000)), None
+        except ProbeFailure as failure:
+            reason, failed = failure.message, failure
+        self._end(reason, failed)
+
+    def _backed_up(self) -> bool:
+        """The tool rewrites rows, so there must be something to fall back on."""
+        options = self.options
+        waiver = options["without_backup"]
+        if waiver:
+            self.evidence.append(f"without a proven backup, by without_backup: {waiver}")
+            self.note("database_backup", SKIPPED, f"not asked for, by without_backup: {waiver}")
+            return True
+        check = judge_fresh(options["backup_sets"], self.now, options["backup_max_age"], options["target"])
+        words = check.message.replace("Nothing was deleted", "Nothing was changed")
+        self.checks.append(dataclasses.replace(check, message=words))
+        return check.status == OK
+
+    # --- act
+
+    def _parts(self, tool: tools.Tool, tables: asked.Tables, gates: _Gates, checks: bool) -> str:
+        """Take part after part; return why no further one was begun, and raise where the tool failed."""
+        left = self.options["chunks"]
+        acting = self.deadline.within(self.deadline.remaining() - _reserve(self.deadline))
+        first = True
+        while left > 0:
+            try:
+                if not first:
+                    gates.each()
+                part = gates.next(min(left, self.options["part"]))
+            except Stop as stop:
+                raise ProbeFailure(stop.kind or "", f"stopped before all was done: {stop}") from stop
+            if not part:
+                return ""
+            if acting.remaining() < LEAST_TIME:
+                return f"deadline of {self.options['deadline']:g} s is over"
+            first = False
+            self._part(tool, tables, part, acting, checks)
+            left -= len(part)
+        return f"{digits(self.options['chunks'])} chunks were taken, which is all that chunks allows"
+
+    def _part(
+        self, tool: tools.Tool, tables: asked.Tables, chunks: list[Chunk], acting: Deadline, checks: bool
+    ) -> None:
+        ids = tuple(number for chunk in chunks for number in chunk.ids)
+        some = sample(chunks, self.options["proof_groups"])
+        before = tables.see(ids, some)
+        task = tools.Task(
+            self.options["chunk_size"],
+            len(chunks),
+            tuple(self.options["levels"]),
+            f"{_postgresql.APPLICATION_NAME} compression {secrets.token_hex(6)}",
+            checks,
+        )
+        failure: ProbeFailure | None = None
+        try:
+            tool.run(self.server, task, acting.within(self.way.grace * GRACE_SHARE))
+        except ProbeFailure as error:
+            failure = error
+        try:
+            after, progress = self._look_again(chunks, ids, some, task)
+        except ProbeFailure as error:
+            # What it did is not known, so that it did something must be said.
+            self.unproven, self.changed = error, True
+            raise failure or error from error
+        found = difference(before, after)
+        self.totals.add(chunks, before, found)
+        self.changed = self.changed or bool(found.changed)
+        if found.bad:
+            self.hurt.append(hurt_words(found))
+            raise failure or ProbeFailure("", "the tool hurt what it worked on")
+        if failure:
+            raise failure
+        if behind := lagging(chunks, progress):
+            raise ProbeFailure("", f"the tool says that it is done, and did not get through {named(behind)}")
+
+    def _look_again(
+        self, chunks: list[Chunk], ids: tuple[int, ...], some: tuple[int, ...], task: tools.Task
+    ) -> tuple[Seen, dict[str, int]]:
+        """Look at a part again, when no session of the tool can change it any more."""
+        # The whole deadline may be over.
+        left = Deadline(max(self.deadline.remaining(), RESERVE_SECONDS))
+        with _postgresql.connect(self.server, left) as session:
+            tables = asked.Tables(session, self.way)
+            wait = left.within(SESSIONS_WAIT)
+            while not tables.end_sessions(task.name):
+                wait.require("ending the sessions of the tool")
+                threading.Event().wait(SESSIONS_PAUSE)
+            return tables.see(ids, some), tables.progress([chunk.room for chunk in chunks])
+
+    # --- what is true afterwards
+
+    def _end(self, reason: str, failed: ProbeFailure | None) -> None:
+        totals = self.totals
+        self.facts.update(dataclasses.asdict(totals))
+        ahead: int | None = None
+        with contextlib.suppress(ProbeFailure), _postgresql.connect(self.server, Deadline(RESERVE_SECONDS)) as session:
+            tables = asked.Tables(session, self.way)
+            ahead = tables.ahead()
+            self.facts.update(position_after=tables.position(), ahead_after=ahead, size_after=tables.size())
+        self._prove()
+        did = (
+            f"{digits(totals.groups)} groups were taken and {digits(totals.changed)} of them stored anew: "
+            f"{digits(totals.removed)} rows removed, {digits(totals.added)} added"
+        )
+        left = "how many are left is not known" if ahead is None else f"{_counted(ahead)} groups are left"
+        words = f"{did}; {left}" if ahead or ahead is None else f"{did}; nothing is left"
+        words += f"; {VACUUM}" if totals.removed else ""
+        saved = {"value": totals.removed - totals.added, "unit": "count"}
+        if failed is None:
+            self.note(RESULT, OK, f"{words}; {reason}" if reason else words, **saved)
+            return
+        # The tool goes on where it was, so one that was cut off by time needs no more than another run.
+        gentle = failed.kind in ("", TIMEOUT) and not self.hurt and reason.startswith(("stopped", "compressing"))
+        status = WARNING if gentle else UNKNOWN if self.unproven else CRITICAL
+        hint = "; the next run goes on there; a smaller part or chunk_size takes less time" if gentle else ""
+        kind = failed.kind or None
+        self.note(RESULT, status, f"{reason}{hint}. {words}", error_kind=kind, **saved)
+
+    def _prove(self) -> None:
+        totals = self.totals
+        if self.hurt:
+            self.note(
+                PROOF,
+                CRITICAL,
+                f"of {digits(totals.groups)} groups, {'; '.join(self.hurt)}. Nothing more was begun. Do not run it "
+                "again; bring the database back from the proven backup set, or have these groups looked at",
+                value=len(self.hurt),
+                unit="count",
+            )
+        elif self.unproven:
+            words = f"what the tool did was not seen: {self.unproven.message}"
+            self.note(PROOF, UNKNOWN, words, error_kind=self.unproven.kind)
+        elif totals.groups:
+            gone = f"; {digits(totals.gone)} were deleted by the homeserver meanwhile" if totals.gone else ""
+            self.note(
+                PROOF,
+                OK,
+                f"all {digits(totals.groups)} groups stand on others that are there, and the whole state of "
+                f"{digits(totals.proven)} of them is as before{gone}",
+                value=totals.proven,
+                unit="count",
+            )
+
+
+class _Gates:
+    """What must be so before the first part, and before each further one."""
+
+    def __init__(self, run: Run, control: Session, identity: _postgresql.Row, tables: asked.Tables) -> None:
+        options = run.options
+        limits = upkeep.Limits(max_lag=options["max_lag"], lag_wait=options["lag_wait"])
+        self.hand = upkeep.Hand(run.server, control, identity, limits, run.deadline)
+        self.run, self.control, self.tables = run, control, tables
+
+    def lock(self) -> str:
+        """Keep other runs out until this session ends."""
+        if not self.control.row(asked.TAKE_LOCK)["taken"]:
+            owners = self.control.rows(asked.LOCK_OWNER)
+            who = f"pid {owners[0]['pid']} ({owners[0]['user']}, {owners[0]['application']})" if owners else "somebody"
+            raise Stop(f"another compression works in {self.run.server.database}: {who} holds its lock")
+        return "no other run of this module works here"
+
+    def each(self) -> list[str]:
+        """Say what was seen, or raise Stop."""
+        if busy := self.tables.busy():
+            raise Stop(f"the homeserver's tables are worked on: {'; '.join(busy)}; run it again when that is through")
+        try:
+            lag = upkeep.lag_words(self.hand)
+        except upkeep.Stop as stop:
+            raise Stop(str(stop)) from stop
+        return [lag, self._room()]
+
+    def _room(self) -> str:
+        least = self.run.options["min_free"]
+        if not least:
+            return "the disk is not looked at (min_free is 0)"
+        free = self.hand.room(0)
+        if isinstance(free, str):
+            return f"the disk is not looked at: {free}"
+        if free < least:
+            raise Stop(f"{human(free, 'B')} are free where the database is, and min_free is {human(least, 'B')}")
+        return f"{human(free, 'B')} are free"
+
+    def next(self, chunks: int) -> list[Chunk]:
+        """Return what the tool takes next, or raise Stop where it would build on what is not there."""
+        part = self.tables.part(min(chunks, self.run.options["part"]), self.run.options["chunk_size"])
+        if stale := self.tables.stale(part):
+            room, head = stale[0]
+            # matrix-org/rust-synapse-compress-state issues 78 and 148: the tool panics there, and would for good.
+            raise Stop(
+                f"the homeserver has deleted group {head}, on which the tool would go on in {room}; delete the rows of "
+                f"that room from {' and '.join(self.run.way.own[:2])}, and the tool begins anew in it"
+            )
+        return part
+
+
+def _reserve(deadline: Deadline) -> float:
+    return min(RESERVE_SECONDS, deadline.seconds * RESERVE_SHARE)
+
+
+def _counted(ahead: int) -> str:
+    return f"{digits(ahead)} or more" if ahead >= asked.MOST_AHEAD else digits(ahead)
+
+
+def compress(
+    options: Options,
+    check_mode: bool = False,
+    now: datetime.datetime | None = None,
+    clock: t.Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Compress room state; raise OptionErrors before anything is contacted."""
+    way = way_of(options)
+    started = now or datetime.datetime.now(datetime.timezone.utc)
+    deadline = Deadline(options["deadline"], clock)
+    if isinstance(way, str):
+        checks, facts, evidence, changed = [_skipped(options, way)], {}, [], False
+    else:
+        found = Run(options, way, server_of(options["postgresql"]), deadline, check_mode, started)
+        found.all()
+        checks, facts, evidence, changed = found.checks, found.facts, found.evidence, found.changed
+    report = Report(
+        KIND,
+        options["target"],
+        options["deployment"],
+        options["profile"],
+        started,
+        started + datetime.timedelta(seconds=deadline.elapsed()),
+        tuple(checks),
+        {**facts, "check_mode": check_mode},
+        tuple(evidence),
+        options["unknown_as"],
+    )
+    return Outcome(_answered(report), changed)
+
+
+def _skipped(options: Options, why: str) -> CheckResult:
+    return CheckResult(RESULT, options["target"], SKIPPED, why, skipped_reason=why)
+
+
+def _answered(report: Report) -> Report:
+    """Give the report the sentence that a calendar shows: what was done, where nothing is bad."""
+    done = next((check.message for check in report.checks if check.name == RESULT), "")
+    words = done if report.status == OK and done else headline(report)
+    return dataclasses.replace(report, facts={**report.facts, "answer": f"{words[:1].upper()}{words[1:]}."})
