@@ -215,11 +215,19 @@ def _quoted(value: str) -> str:
 
 def redacted(text: str, password: str | None) -> str:
     """Return a text without the password, however it was written."""
-    if not password:
-        return text
-    forms = {password, _quoted(password)[1:-1], urllib.parse.quote(password, safe=""), repr(password)[1:-1]}
-    # As a debug form of Rust has it.
-    forms |= {form.replace("\\", "\\\\").replace('"', '\\"') for form in tuple(forms)}
-    for form in sorted(forms, key=len, reverse=True):
+    for form in forms(password):
         text = text.replace(form, HIDDEN)
     return text
+
+
+def forms(password: str | None) -> list[str]:
+    """Return how a password may stand in what a tool says, the longest first: plain, in a location, and escaped."""
+    if not password:
+        return []
+    plain = {password, _quoted(password)[1:-1], urllib.parse.quote(password, safe="")}
+    escaped = {text.replace("\\", "\\\\") for text in plain}
+    # As Python, Rust and JSON write a text.
+    found = plain | escaped
+    for quote in ("'", '"'):
+        found |= {text.replace(quote, f"\\{quote}") for text in tuple(escaped)}
+    return sorted(found, key=len, reverse=True)

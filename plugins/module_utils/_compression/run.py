@@ -17,6 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._compression import tables as asked
 from ansible_collections.matrixon.ops.plugins.module_utils._compression import tool as tools
 from ansible_collections.matrixon.ops.plugins.module_utils._compression.model import (
@@ -40,7 +41,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._compression.options 
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits, human
 from ansible_collections.matrixon.ops.plugins.module_utils._media.model import judge_fresh
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server, Session, server_of
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import TIMEOUT, Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -71,6 +72,14 @@ class Stop(Exception):
     def __init__(self, reason: str, kind: str | None = None) -> None:
         super().__init__(reason)
         self.kind = kind
+
+
+class Ended(Exception):
+    """The parts came to an end before all was done: why, and what that is worth."""
+
+    def __init__(self, reason: str, status: str, kind: str | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.kind = status, kind
 
 
 @dataclass(frozen=True)
@@ -185,10 +194,11 @@ class Run:
             )
             return
         try:
-            reason, failed = self._parts(tool, tables, gates, bool(identity["number"] >= 140000)), None
+            self._end(self._parts(tool, tables, gates, bool(identity["number"] >= 140000)), OK)
+        except Ended as ended:
+            self._end(str(ended), ended.status, ended.kind)
         except ProbeFailure as failure:
-            reason, failed = failure.message, failure
-        self._end(reason, failed)
+            self._end(failure.message, UNKNOWN, failure.kind)
 
     def _backed_up(self) -> bool:
         """The tool rewrites rows, so there must be something to fall back on."""
@@ -206,7 +216,7 @@ class Run:
     # --- act
 
     def _parts(self, tool: tools.Tool, tables: asked.Tables, gates: _Gates, checks: bool) -> str:
-        """Take part after part; return why no further one was begun, and raise where the tool failed."""
+        """Take part after part; return why no further one was begun, and raise Ended where that is not as it should."""
         left = self.options["chunks"]
         acting = self.deadline.within(self.deadline.remaining() - _reserve(self.deadline))
         first = True
@@ -216,7 +226,8 @@ class Run:
                     gates.each()
                 part = gates.next(min(left, self.options["part"]))
             except Stop as stop:
-                raise ProbeFailure(stop.kind or "", f"stopped before all was done: {stop}") from stop
+                status = UNKNOWN if stop.kind else WARNING
+                raise Ended(f"stopped before all was done: {stop}", status, stop.kind) from stop
             if not part:
                 return ""
             if acting.remaining() < LEAST_TIME:
@@ -239,27 +250,33 @@ class Run:
             f"{_postgresql.APPLICATION_NAME} compression {secrets.token_hex(6)}",
             checks,
         )
-        failure: ProbeFailure | None = None
+        ended: Ended | None = None
         try:
             tool.run(self.server, task, acting.within(self.way.grace * GRACE_SHARE))
+        except BackupError as error:
+            ended = Ended(error.message, CRITICAL, error.kind)
         except ProbeFailure as error:
-            failure = error
+            # It goes on where it was, so being cut off by time needs no more than another run.
+            hint = "the next run goes on there; a smaller part or chunk_size takes less time"
+            ended = Ended(f"{error.message}; {hint}", WARNING, error.kind)
         try:
             after, progress = self._look_again(chunks, ids, some, task)
         except ProbeFailure as error:
             # What it did is not known, so that it did something must be said.
             self.unproven, self.changed = error, True
-            raise failure or error from error
+            if ended and ended.status == CRITICAL:
+                raise ended from error
+            raise Ended(f"what the tool did was not seen: {error.message}", UNKNOWN, error.kind) from error
         found = difference(before, after)
         self.totals.add(chunks, before, found)
         self.changed = self.changed or bool(found.changed)
         if found.bad:
             self.hurt.append(hurt_words(found))
-            raise failure or ProbeFailure("", "the tool hurt what it worked on")
-        if failure:
-            raise failure
+            raise Ended(f"the tool hurt groups{f'; {ended}' if ended else ''}", CRITICAL)
+        if ended:
+            raise ended
         if behind := lagging(chunks, progress):
-            raise ProbeFailure("", f"the tool says that it is done, and did not get through {named(behind)}")
+            raise Ended(f"the tool says that it is done, and did not get through {named(behind)}", CRITICAL)
 
     def _look_again(
         self, chunks: list[Chunk], ids: tuple[int, ...], some: tuple[int, ...], task: tools.Task
@@ -277,7 +294,7 @@ class Run:
 
     # --- what is true afterwards
 
-    def _end(self, reason: str, failed: ProbeFailure | None) -> None:
+    def _end(self, reason: str, status: str, kind: str | None = None) -> None:
         totals = self.totals
         self.facts.update(dataclasses.asdict(totals))
         ahead: int | None = None
@@ -294,15 +311,10 @@ class Run:
         words = f"{did}; {left}" if ahead or ahead is None else f"{did}; nothing is left"
         words += f"; {VACUUM}" if totals.removed else ""
         saved = {"value": totals.removed - totals.added, "unit": "count"}
-        if failed is None:
+        if status == OK:
             self.note(RESULT, OK, f"{words}; {reason}" if reason else words, **saved)
-            return
-        # The tool goes on where it was, so one that was cut off by time needs no more than another run.
-        gentle = failed.kind in ("", TIMEOUT) and not self.hurt and reason.startswith(("stopped", "compressing"))
-        status = WARNING if gentle else UNKNOWN if self.unproven else CRITICAL
-        hint = "; the next run goes on there; a smaller part or chunk_size takes less time" if gentle else ""
-        kind = failed.kind or None
-        self.note(RESULT, status, f"{reason}{hint}. {words}", error_kind=kind, **saved)
+        else:
+            self.note(RESULT, status, f"{reason}. {words}", error_kind=kind, **saved)
 
     def _prove(self) -> None:
         totals = self.totals

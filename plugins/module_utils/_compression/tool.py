@@ -11,6 +11,7 @@ interpreter is told everything on standard input, and takes the password out of 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,12 +19,20 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.matrixon.ops.plugins.module_utils._backup import process
-from ansible_collections.matrixon.ops.plugins.module_utils._compression.model import Way, location, redacted
+from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
+from ansible_collections.matrixon.ops.plugins.module_utils._compression.model import (
+    HIDDEN,
+    Way,
+    forms,
+    location,
+    redacted,
+)
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import MISSING_TOOL, Deadline, ProbeFailure
 
 # Seconds for a look at the tool.
 LOOK = 20.0
+DOING = "compressing"
 # The codes of PROGRAM: there is no such module, or it is an empty shell.
 NO_MODULE, EMPTY = 3, 4
 # Runs in the interpreter that has the module. It is given on the command line, and all that it is told on its input.
@@ -68,7 +77,7 @@ class Tool(t.Protocol):
     """One form of the tool."""
 
     def run(self, server: Server, task: Task, deadline: Deadline) -> None:
-        """Compress, or raise ProbeFailure."""
+        """Compress, or raise BackupError where the tool failed, and another ProbeFailure where the deadline was hit."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,11 @@ class Program:
         return self.path
 
     def run(self, server: Server, task: Task, deadline: Deadline) -> None:
-        """Compress, or raise ProbeFailure."""
+        """Compress, or raise BackupError where the tool failed, and another ProbeFailure where the deadline was hit."""
         where = location(server, task.name, _milliseconds(deadline), task.checks, password=False)
         argv = [self.path, "-p", where, "-c", str(task.chunk_size), "-n", str(task.chunks), "-l", _joined(task.levels)]
-        process.Runner(gentle=True).run(argv, deadline, doing="compressing")
+        with _saying_nothing_of(where, None):
+            process.Runner(gentle=True).run(argv, deadline, doing=DOING)
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class Module:
         return ""
 
     def run(self, server: Server, task: Task, deadline: Deadline) -> None:
-        """Compress, or raise ProbeFailure."""
+        """Compress, or raise BackupError where the tool failed, and another ProbeFailure where the deadline was hit."""
         where = location(server, task.name, _milliseconds(deadline), task.checks)
         arguments = {
             "db_url": where,
@@ -118,12 +128,9 @@ class Module:
             "number_of_chunks": task.chunks,
             "default_levels": _joined(task.levels),
         }
-        # The whole location first: the password in it is escaped.
-        hide = (where, server.password) if server.password else ()
-        try:
+        hide = (where, *forms(server.password))
+        with _saying_nothing_of(where, server.password):
             self._call(arguments, hide, deadline)
-        except ProbeFailure as failure:
-            raise ProbeFailure(failure.kind, redacted(failure.message, server.password)) from failure
 
     def _call(
         self,
@@ -143,7 +150,7 @@ class Module:
             deadline,
             stdin=json.dumps(given).encode(),
             accept=accept,
-            doing="compressing",
+            doing=DOING,
         )
 
 
@@ -167,6 +174,16 @@ def find(way: Way, tool: str | None, python: str | None, secret: bool, deadline:
             f"{way.module}, or a login that needs no password",
         )
     return Program(path)
+
+
+@contextlib.contextmanager
+def _saying_nothing_of(where: str, password: str | None) -> t.Iterator[None]:
+    """Take the location out of what a tool said; its settings would be taken for a kind of failure, too."""
+    try:
+        yield
+    except BackupError as error:
+        words = redacted(error.message.replace(where, HIDDEN), password)
+        raise BackupError(process.kind_of(words), words) from error
 
 
 def _milliseconds(deadline: Deadline) -> int:

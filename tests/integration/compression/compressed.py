@@ -30,7 +30,7 @@ PROFILES = {
 }
 MODULE = "synapse_auto_compressor"
 PASSWORD = "s3cret 'canary' \\ \"of the tool\""
-GROUPS, MEMBERS, ROOM = 1200, 150, "!large:lab.test"
+GROUPS, MEMBERS, ROOM = 500, 40, "!large:lab.test"
 # As Synapse makes them, with what the module asks for.
 SCHEMA = """
 CREATE TABLE state_groups (id bigint PRIMARY KEY, room_id text NOT NULL, event_id text NOT NULL);
@@ -100,7 +100,7 @@ def start(base: pathlib.Path, major: int) -> Cluster:
     server.make()
     with open(server.data / "postgresql.auto.conf", "a", encoding="utf-8") as file:
         file.write("listen_addresses = '127.0.0.1'\nautovacuum = off\n")
-    (server.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    (server.data / "pg_hba.conf").write_text("local all,replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
     server.start()
     server.psql("postgres", "CREATE ROLE synapse LOGIN PASSWORD :'password'", f"--set=password={PASSWORD}")
     return server
@@ -225,6 +225,7 @@ class World:
             "backup_sets": [backup_set()],
             "min_free": 0,
             "deadline": 60,
+            "chunk_size": 200,
             **({} if "tool" in options else {"python": self.tools.python}),
             **options,
         }
