@@ -98,6 +98,9 @@ options:
   python:
     description: Absolute path of the interpreter that has the tool as a module. Give this or O(tool).
     type: path
+  tool_user:
+    description: User of the operating system as whom the tool runs. Left out, the user who runs the module.
+    type: str
   chunk_size:
     description: How many groups of one room the tool takes at once. It holds all their rows in memory.
     type: int
@@ -147,8 +150,8 @@ options:
     type: str
   deadline:
     description:
-      - Seconds for the whole run. No part is begun when four fifths of them are over or but a minute is left, and the
-        tool is ended then. It goes on there the next time.
+      - Seconds for the whole run. The last fifth, a minute at most, is kept for the proof. When it begins the tool is
+        ended, and the next run goes on there.
     type: float
     default: 3600
 """
@@ -178,6 +181,13 @@ msg:
   returned: always
   type: str
   sample: "ok: all 4 checks are good"
+plan:
+  description: In check mode, what would be done.
+  returned: when the options are good
+  type: list
+  elements: str
+  sample:
+    - 3 000 groups are not compressed yet; the tool would begin with group 1 and take 100 times 500 of them at most
 report:
   description:
     - The report, of the kind V(state_compression). Its whole shape is described by C(docs/report.schema.json).
@@ -218,6 +228,7 @@ def main():
         # Where nothing was executed, why is all there is to say.
         msg=f"{headline(report)}; {reasons}" if reasons and not count(report.checks)["ok"] else headline(report),
         report=report.as_dict(options["detail"]),
+        plan=list(outcome.plan),
     )
     if report.status in FAILING[options["fail_on"]]:
         module.fail_json(**result)

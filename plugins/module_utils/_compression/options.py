@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import typing as t
 
 from ansible_collections.matrixon.ops.plugins.module_utils._compression.model import Way
@@ -29,6 +30,7 @@ SPEC: dict[str, t.Any] = {
     "postgresql": {"type": "dict", "required": True, "options": {**LOGIN_SPEC, **PASSWORD_FILE_SPEC}},
     "tool": {"type": "str"},
     "python": {"type": "path"},
+    "tool_user": {"type": "str"},
     "chunk_size": {"type": "int", "default": 500},
     "chunks": {"type": "int", "default": 100},
     "part": {"type": "int", "default": 5},
@@ -97,6 +99,9 @@ def _login_errors(options: Options) -> t.Iterator[str]:
             f"postgresql.sslmode: {given['sslmode']}: the tool checks no certificate, so it might give the password to "
             "another server; log in through the server's socket, or choose require"
         )
+    user = options["tool_user"]
+    if user and os.geteuid() != 0 and user != pwd.getpwuid(os.geteuid()).pw_name:
+        yield f"tool_user: only root can run the tool as {user}; run this as root or as {user}, or leave it out"
     if options["tool"] and options["python"]:
         yield "tool: give it or python, not both"
     if options["tool"] and given["password"]:

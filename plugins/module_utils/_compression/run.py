@@ -17,6 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _postgresql
+from ansible_collections.matrixon.ops.plugins.module_utils._backup import process
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.errors import BackupError
 from ansible_collections.matrixon.ops.plugins.module_utils._compression import tables as asked
 from ansible_collections.matrixon.ops.plugins.module_utils._compression import tool as tools
@@ -41,7 +42,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._compression.options 
 from ansible_collections.matrixon.ops.plugins.module_utils._human import digits, human
 from ansible_collections.matrixon.ops.plugins.module_utils._media.model import judge_fresh
 from ansible_collections.matrixon.ops.plugins.module_utils._postgresql import Server, Session, server_of
-from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline, ProbeFailure
+from ansible_collections.matrixon.ops.plugins.module_utils._probe import MISSING_TOOL, Deadline, ProbeFailure
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -84,10 +85,11 @@ class Ended(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run returns: the report, and whether rows changed or, in check mode, may change."""
+    """What a run returns: the report, whether rows changed or in check mode may change, and what would be done."""
 
     report: Report
     changed: bool = False
+    plan: tuple[str, ...] = ()
 
 
 @dataclass
@@ -131,6 +133,7 @@ class Run:
     totals: Totals = field(default_factory=Totals)
     hurt: list[str] = field(default_factory=list)
     unproven: ProbeFailure | None = None
+    plan: tuple[str, ...] = ()
     changed: bool = False
 
     # --- notes
@@ -146,10 +149,15 @@ class Run:
     def all(self) -> None:
         """Compress what time and gates allow."""
         options = self.options
+        secret = bool(self.server.password)
         try:
-            tool = tools.find(self.way, options["tool"], options["python"], bool(self.server.password), self.deadline)
+            user = process.find_user(options["tool_user"]) if options["tool_user"] else None
+            tool = tools.find(self.way, options["tool"], options["python"], user, secret, self.deadline)
         except ProbeFailure as failure:
-            self.note(RESULT, SKIPPED, failure.message)
+            if failure.kind == MISSING_TOOL:
+                self.note(RESULT, SKIPPED, failure.message)
+            else:
+                self.note(GATES, UNKNOWN, f"nothing was done: {failure.message}", error_kind=failure.kind)
             return
         self.facts["tool"] = str(tool)
         try:
@@ -159,7 +167,7 @@ class Run:
             self.note(GATES, UNKNOWN, f"nothing was done: {failure.message}", error_kind=failure.kind)
 
     def _with_server(self, tool: tools.Tool, control: Session) -> None:
-        identity = control.row(questions.IDENTITY)
+        options, identity = self.options, control.row(questions.IDENTITY)
         self.facts["versions"] = {"postgresql": identity["version"]}
         if identity["in_recovery"]:
             self.note(RESULT, SKIPPED, f"{self.server} is a standby; state is compressed on the primary")
@@ -171,7 +179,7 @@ class Run:
             return
         try:
             words = [gates.lock(), *gates.each()]
-            first = gates.next(self.options["chunks"])
+            first = gates.next(options["chunks"])
         except Stop as stop:
             status = UNKNOWN if stop.kind else CRITICAL
             self.note(GATES, status, f"nothing was done: {stop}", error_kind=stop.kind)
@@ -185,13 +193,11 @@ class Run:
         if self.check_mode:
             # Whether the tool then finds something to save, only the tool can say.
             self.changed = True
-            self.note(
-                RESULT,
-                SKIPPED,
-                f"check mode: {_counted(ahead)} groups are not compressed yet; the tool would begin with group "
-                f"{first[0].ids[0]} and take {digits(self.options['chunks'])} times {digits(self.options['chunk_size'])} "
-                "of them at most",
+            self.plan = (
+                f"{_counted(ahead)} groups are not compressed yet; the tool would begin with group {first[0].ids[0]} "
+                f"and take {digits(options['chunks'])} times {digits(options['chunk_size'])} of them at most",
             )
+            self.note(RESULT, SKIPPED, f"check mode: {self.plan[0]}")
             return
         try:
             self._end(self._parts(tool, tables, gates, bool(identity["number"] >= 140000)), OK)
@@ -219,26 +225,25 @@ class Run:
         """Take part after part; return why no further one was begun, and raise Ended where that is not as it should."""
         left = self.options["chunks"]
         acting = self.deadline.within(self.deadline.remaining() - _reserve(self.deadline))
-        first = True
         while left > 0:
+            # Counted from the look at what the homeserver is about to delete.
+            part_time = acting.within(self.way.grace * GRACE_SHARE)
             try:
-                if not first:
-                    gates.each()
+                gates.each()
                 part = gates.next(min(left, self.options["part"]))
             except Stop as stop:
                 status = UNKNOWN if stop.kind else WARNING
                 raise Ended(f"stopped before all was done: {stop}", status, stop.kind) from stop
             if not part:
                 return ""
-            if acting.remaining() < LEAST_TIME:
-                return f"deadline of {self.options['deadline']:g} s is over"
-            first = False
-            self._part(tool, tables, part, acting, checks)
+            if part_time.remaining() < LEAST_TIME:
+                return f"the deadline of {self.options['deadline']:g} s leaves no time for more"
+            self._part(tool, tables, part, part_time, checks)
             left -= len(part)
         return f"{digits(self.options['chunks'])} chunks were taken, which is all that chunks allows"
 
     def _part(
-        self, tool: tools.Tool, tables: asked.Tables, chunks: list[Chunk], acting: Deadline, checks: bool
+        self, tool: tools.Tool, tables: asked.Tables, chunks: list[Chunk], limit: Deadline, checks: bool
     ) -> None:
         ids = tuple(number for chunk in chunks for number in chunk.ids)
         some = sample(chunks, self.options["proof_groups"])
@@ -252,7 +257,7 @@ class Run:
         )
         ended: Ended | None = None
         try:
-            tool.run(self.server, task, acting.within(self.way.grace * GRACE_SHARE))
+            tool.run(self.server, task, limit)
         except BackupError as error:
             ended = Ended(error.message, CRITICAL, error.kind)
         except ProbeFailure as error:
@@ -361,13 +366,15 @@ class _Gates:
 
     def each(self) -> list[str]:
         """Say what was seen, or raise Stop."""
-        if busy := self.tables.busy():
-            raise Stop(f"the homeserver's tables are worked on: {'; '.join(busy)}; run it again when that is through")
         try:
             lag = upkeep.lag_words(self.hand)
         except upkeep.Stop as stop:
             raise Stop(str(stop)) from stop
-        return [lag, self._room()]
+        room = self._room()
+        # Last, for a wait for a standby must not make it old.
+        if busy := self.tables.busy():
+            raise Stop(f"the homeserver's tables are worked on: {'; '.join(busy)}; run it again when that is through")
+        return [lag, room]
 
     def _room(self) -> str:
         least = self.run.options["min_free"]
@@ -412,11 +419,12 @@ def compress(
     started = now or datetime.datetime.now(datetime.timezone.utc)
     deadline = Deadline(options["deadline"], clock)
     if isinstance(way, str):
-        checks, facts, evidence, changed = [_skipped(options, way)], {}, [], False
+        checks, facts, evidence, changed, plan = [_skipped(options, way)], {}, [], False, ()
     else:
         found = Run(options, way, server_of(options["postgresql"]), deadline, check_mode, started)
         found.all()
-        checks, facts, evidence, changed = found.checks, found.facts, found.evidence, found.changed
+        checks, facts, evidence = found.checks, found.facts, found.evidence
+        changed, plan = found.changed, found.plan
     report = Report(
         KIND,
         options["target"],
@@ -429,7 +437,7 @@ def compress(
         tuple(evidence),
         options["unknown_as"],
     )
-    return Outcome(_answered(report), changed)
+    return Outcome(_answered(report), changed, plan)
 
 
 def _skipped(options: Options, why: str) -> CheckResult:
@@ -438,6 +446,8 @@ def _skipped(options: Options, why: str) -> CheckResult:
 
 def _answered(report: Report) -> Report:
     """Give the report the sentence that a calendar shows: what was done, where nothing is bad."""
-    done = next((check.message for check in report.checks if check.name == RESULT), "")
-    words = done if report.status == OK and done else headline(report)
-    return dataclasses.replace(report, facts={**report.facts, "answer": f"{words[:1].upper()}{words[1:]}."})
+    done = next((check for check in report.checks if check.name == RESULT), None)
+    idle = done is not None and len(report.checks) == 1 and done.status == SKIPPED
+    words = done.message if done and (idle or report.status == OK) else headline(report)
+    facts = {**report.facts, "answer": f"{words[:1].upper()}{words[1:]}."}
+    return dataclasses.replace(report, facts={**facts, "skipped": words} if idle else facts)

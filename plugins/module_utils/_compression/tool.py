@@ -85,6 +85,7 @@ class Program:
     """The executable."""
 
     path: str
+    user: process.User | None = None
 
     def __str__(self) -> str:
         return self.path
@@ -94,7 +95,7 @@ class Program:
         where = location(server, task.name, _milliseconds(deadline), task.checks, password=False)
         argv = [self.path, "-p", where, "-c", str(task.chunk_size), "-n", str(task.chunks), "-l", _joined(task.levels)]
         with _saying_nothing_of(where, None):
-            process.Runner(gentle=True).run(argv, deadline, doing=DOING)
+            process.Runner(self.user, gentle=True).run(argv, deadline, doing=DOING)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Module:
 
     python: str
     way: Way
+    user: process.User | None = None
 
     def __str__(self) -> str:
         return f"module {self.way.module} of {self.python}"
@@ -145,7 +147,7 @@ class Module:
             "arguments": arguments,
             "hide": hide,
         }
-        return process.Runner(gentle=True).run(
+        return process.Runner(self.user, gentle=True).run(
             [self.python, "-I", "-B", "-c", PROGRAM],
             deadline,
             stdin=json.dumps(given).encode(),
@@ -154,12 +156,14 @@ class Module:
         )
 
 
-def find(way: Way, tool: str | None, python: str | None, secret: bool, deadline: Deadline) -> Tool:
-    """Return the tool of this host, or raise ProbeFailure of the kind missing_tool: it is not there, and why."""
+def find(
+    way: Way, tool: str | None, python: str | None, user: process.User | None, secret: bool, deadline: Deadline
+) -> Tool:
+    """Return the tool of this host, or raise ProbeFailure; of the kind missing_tool where it is not there, with why."""
     if python:
         if not (os.path.isfile(python) and os.access(python, os.X_OK)):
             raise ProbeFailure(MISSING_TOOL, f"{python} is no interpreter on this host")
-        module = Module(python, way)
+        module = Module(python, way, user)
         if why := module.look(deadline):
             raise ProbeFailure(MISSING_TOOL, why)
         return module
@@ -173,7 +177,7 @@ def find(way: Way, tool: str | None, python: str | None, secret: bool, deadline:
             f"{path} would take the password on its command line; give python with an interpreter that has the module "
             f"{way.module}, or a login that needs no password",
         )
-    return Program(path)
+    return Program(path, user)
 
 
 @contextlib.contextmanager

@@ -256,10 +256,12 @@ def test_a_standby_is_skipped_and_one_that_is_far_behind_stops_the_run(world: Wo
         standby.sql("SELECT pg_wal_replay_pause()")
         until(lambda: standby.sql("SELECT pg_get_wal_replay_pause_state()") == "paused")
         # The first part brings it behind, and no second one is begun.
-        stopped = world.ask(part=1, max_lag=20_000, lag_wait=0.5)
+        more = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 8000000))"
+        python = world.tools.wrapped(f"real(**given); sql(given, {more!r})")
+        stopped = world.ask(part=1, max_lag=6_000_000, lag_wait=0.5, python=python)
         assert stopped.changed and stopped.statuses[RESULT] == "warning" and stopped.facts["parts"] == 1
         assert "more than max_lag" in stopped.check(RESULT)["message"] and stopped.statuses[PROOF] == "ok"
-        refused = world.ask(max_lag=20_000, lag_wait=0.5)
+        refused = world.ask(max_lag=6_000_000, lag_wait=0.5)
         assert not refused.changed and refused.statuses[GATES] == "critical"
     finally:
         standby.stop()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
+import sys
 import typing as t
 import urllib.parse
 import urllib.request
 
 import psycopg2
 import pytest
-from compressed import PROFILES, Answer, Tools, backup_set, run
+from compressed import PROFILES, ROOT, Answer, Tools, backup_set, run
 
 pytestmark = pytest.mark.integration
 
@@ -115,3 +117,37 @@ def test_a_running_synapse_reads_the_same_state_and_writes_on(lab: t.Any, tools:
     lab.settle()
     again = compress(lab, tools)
     assert again.report["status"] == "ok" and again.facts["groups"] < 50, again.document
+
+
+def test_the_playbook_skips_without_the_tool_and_compresses_with_it(
+    lab: t.Any, tools: Tools, tmp_path: pathlib.Path
+) -> None:
+    def play(*arguments: str, **variables: str) -> tuple[int, str, dict[str, t.Any] | None]:
+        given = json.dumps({"matrixon_report_dir": str(tmp_path), **variables})
+        program = str(pathlib.Path(sys.executable).parent / "ansible-playbook")
+        done = subprocess.run(
+            [program, str(ROOT / "playbooks/state_compression.yml"), "-i", str(ROOT / "inventories/lab"), "-e", given]
+            + list(arguments),
+            cwd=ROOT,
+            env={**lab.environment, "ANSIBLE_NOCOLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        path = tmp_path / "hosts/state_compression-lab-db.json"
+        return done.returncode, done.stdout + done.stderr, json.loads(path.read_text()) if path.exists() else None
+
+    code, said, report = play()
+    assert code != 0 and report, said
+    assert [one["status"] for one in report["checks"]] == ["skipped"], "what was not looked at is not good"
+    assert "synapse_auto_compressor is not installed on this host" in report["facts"]["skipped"]
+
+    waived = {"state_compression_python": tools.python, "state_compression_without_backup": "a test"}
+    Rooms(lab)
+    code, said, _report = play("--check", "-v", **waived)
+    assert code == 0 and "the tool would begin with group " in said, said
+    code, said, report = play(**waived)
+    assert code == 0 and report and report["status"] == "ok", said
+    assert "[WARNING]" not in said and "[DEPRECATION" not in said and report["facts"]["ahead_after"] == 0, said
