@@ -52,13 +52,23 @@ class Way:
     @classmethod
     def of(cls, value: t.Mapping[str, t.Any]) -> Way:
         """Return the way that a profile describes."""
-        lists = {name: tuple(map(str, value[name])) for name in ("functions", "reads", "writes", "own")}
+
+        def names(key: str) -> tuple[str, ...]:
+            return tuple(str(name) for name in value[key])
+
         plain = {
             name: str(value[name])
             for name in ("program", "module", "table", "busy", "others", "position", "progress")
             + ("next", "chunk", "ahead", "heads", "shape", "state")
         }
-        return cls(grace=float(value["grace"]), **lists, **plain)
+        return cls(
+            functions=names("functions"),
+            reads=names("reads"),
+            writes=names("writes"),
+            own=names("own"),
+            grace=float(value["grace"]),
+            **plain,
+        )
 
 
 @dataclass(frozen=True)
@@ -122,12 +132,10 @@ def sample(chunks: t.Sequence[Chunk], most: int) -> Ids:
     if len(ids) <= most:
         return tuple(ids)
     # The last group of a chunk stands on the longest chain, so it is always one of them.
-    found = {chunk.ids[-1] for chunk in chunks[-most:]}
-    step = len(ids) / most
-    for at in range(most):
-        if len(found) < most:
-            found.add(ids[int(at * step)])
-    return tuple(sorted(found))
+    ends = {chunk.ids[-1] for chunk in chunks[-most:]}
+    others = [number for number in ids if number not in ends]
+    wanted = most - len(ends)
+    return tuple(sorted(ends | {others[at * len(others) // wanted] for at in range(wanted)}))
 
 
 # --- what became of a part

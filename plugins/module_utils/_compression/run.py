@@ -122,7 +122,6 @@ class Run:
     """One run. Checks, facts and evidence are added as it goes on."""
 
     options: Options
-    way: Way
     server: Server
     deadline: Deadline
     check_mode: bool
@@ -146,13 +145,13 @@ class Run:
 
     # --- the whole
 
-    def all(self) -> None:
+    def all(self, way: Way) -> None:
         """Compress what time and gates allow."""
         options = self.options
         secret = bool(self.server.password)
         try:
             user = process.find_user(options["tool_user"]) if options["tool_user"] else None
-            tool = tools.find(self.way, options["tool"], options["python"], user, secret, self.deadline)
+            tool = tools.find(way, options["tool"], options["python"], user, secret, self.deadline)
         except ProbeFailure as failure:
             if failure.kind == MISSING_TOOL:
                 self.note(RESULT, SKIPPED, failure.message)
@@ -162,17 +161,17 @@ class Run:
         self.facts["tool"] = str(tool)
         try:
             with _postgresql.connect(self.server, self.deadline) as control:
-                self._with_server(tool, control)
+                self._with_server(way, tool, control)
         except ProbeFailure as failure:
             self.note(GATES, UNKNOWN, f"nothing was done: {failure.message}", error_kind=failure.kind)
 
-    def _with_server(self, tool: tools.Tool, control: Session) -> None:
+    def _with_server(self, way: Way, tool: tools.Tool, control: Session) -> None:
         options, identity = self.options, control.row(questions.IDENTITY)
         self.facts["versions"] = {"postgresql": identity["version"]}
         if identity["in_recovery"]:
             self.note(RESULT, SKIPPED, f"{self.server} is a standby; state is compressed on the primary")
             return
-        tables = asked.Tables(control, self.way)
+        tables = asked.Tables(control, way)
         tables.require()
         gates = _Gates(self, control, identity, tables)
         if not self._backed_up():
@@ -200,11 +199,11 @@ class Run:
             self.note(RESULT, SKIPPED, f"check mode: {self.plan[0]}")
             return
         try:
-            self._end(self._parts(tool, tables, gates, bool(identity["number"] >= 140000)), OK)
+            self._end(way, self._parts(tool, tables, gates, bool(identity["number"] >= 140000)), OK)
         except Ended as ended:
-            self._end(str(ended), ended.status, ended.kind)
+            self._end(way, str(ended), ended.status, ended.kind)
         except ProbeFailure as failure:
-            self._end(failure.message, UNKNOWN, failure.kind)
+            self._end(way, failure.message, UNKNOWN, failure.kind)
 
     def _backed_up(self) -> bool:
         """The tool rewrites rows, so there must be something to fall back on."""
@@ -227,7 +226,7 @@ class Run:
         acting = self.deadline.within(self.deadline.remaining() - _reserve(self.deadline))
         while left > 0:
             # Counted from the look at what the homeserver is about to delete.
-            part_time = acting.within(self.way.grace * GRACE_SHARE)
+            part_time = acting.within(tables.way.grace * GRACE_SHARE)
             try:
                 gates.each()
                 part = gates.next(min(left, self.options["part"]))
@@ -242,9 +241,7 @@ class Run:
             left -= len(part)
         return f"{digits(self.options['chunks'])} chunks were taken, which is all that chunks allows"
 
-    def _part(
-        self, tool: tools.Tool, tables: asked.Tables, chunks: list[Chunk], limit: Deadline, checks: bool
-    ) -> None:
+    def _part(self, tool: tools.Tool, tables: asked.Tables, chunks: list[Chunk], limit: Deadline, checks: bool) -> None:
         ids = tuple(number for chunk in chunks for number in chunk.ids)
         some = sample(chunks, self.options["proof_groups"])
         before = tables.see(ids, some)
@@ -265,7 +262,7 @@ class Run:
             hint = "the next run goes on there; a smaller part or chunk_size takes less time"
             ended = Ended(f"{error.message}; {hint}", WARNING, error.kind)
         try:
-            after, progress = self._look_again(chunks, ids, some, task)
+            after, progress = self._look_again(tables.way, chunks, some, task.name)
         except ProbeFailure as error:
             # What it did is not known, so that it did something must be said.
             self.unproven, self.changed = error, True
@@ -284,27 +281,28 @@ class Run:
             raise Ended(f"the tool says that it is done, and did not get through {named(behind)}", CRITICAL)
 
     def _look_again(
-        self, chunks: list[Chunk], ids: tuple[int, ...], some: tuple[int, ...], task: tools.Task
+        self, way: Way, chunks: list[Chunk], some: tuple[int, ...], name: str
     ) -> tuple[Seen, dict[str, int]]:
         """Look at a part again, when no session of the tool can change it any more."""
         # The whole deadline may be over.
         left = Deadline(max(self.deadline.remaining(), RESERVE_SECONDS))
         with _postgresql.connect(self.server, left) as session:
-            tables = asked.Tables(session, self.way)
+            tables = asked.Tables(session, way)
             wait = left.within(SESSIONS_WAIT)
-            while not tables.end_sessions(task.name):
+            while not tables.end_sessions(name):
                 wait.require("ending the sessions of the tool")
                 threading.Event().wait(SESSIONS_PAUSE)
+            ids = tuple(number for chunk in chunks for number in chunk.ids)
             return tables.see(ids, some), tables.progress([chunk.room for chunk in chunks])
 
     # --- what is true afterwards
 
-    def _end(self, reason: str, status: str, kind: str | None = None) -> None:
+    def _end(self, way: Way, reason: str, status: str, kind: str | None = None) -> None:
         totals = self.totals
         self.facts.update(dataclasses.asdict(totals))
         ahead: int | None = None
         with contextlib.suppress(ProbeFailure), _postgresql.connect(self.server, Deadline(RESERVE_SECONDS)) as session:
-            tables = asked.Tables(session, self.way)
+            tables = asked.Tables(session, way)
             ahead = tables.ahead()
             self.facts.update(position_after=tables.position(), ahead_after=ahead, size_after=tables.size())
         self._prove()
@@ -395,7 +393,7 @@ class _Gates:
             # matrix-org/rust-synapse-compress-state issues 78 and 148: the tool panics there, and would for good.
             raise Stop(
                 f"the homeserver has deleted group {head}, on which the tool would go on in {room}; delete the rows of "
-                f"that room from {' and '.join(self.run.way.own[:2])}, and the tool begins anew in it"
+                f"that room from {' and '.join(self.tables.way.own[:2])}, and the tool begins anew in it"
             )
         return part
 
@@ -417,31 +415,24 @@ def compress(
     """Compress room state; raise OptionErrors before anything is contacted."""
     way = way_of(options)
     started = now or datetime.datetime.now(datetime.timezone.utc)
-    deadline = Deadline(options["deadline"], clock)
+    run = Run(options, server_of(options["postgresql"]), Deadline(options["deadline"], clock), check_mode, started)
     if isinstance(way, str):
-        checks, facts, evidence, changed, plan = [_skipped(options, way)], {}, [], False, ()
+        run.note(RESULT, SKIPPED, way)
     else:
-        found = Run(options, way, server_of(options["postgresql"]), deadline, check_mode, started)
-        found.all()
-        checks, facts, evidence = found.checks, found.facts, found.evidence
-        changed, plan = found.changed, found.plan
+        run.all(way)
     report = Report(
         KIND,
         options["target"],
         options["deployment"],
         options["profile"],
         started,
-        started + datetime.timedelta(seconds=deadline.elapsed()),
-        tuple(checks),
-        {**facts, "check_mode": check_mode},
-        tuple(evidence),
+        started + datetime.timedelta(seconds=run.deadline.elapsed()),
+        tuple(run.checks),
+        {**run.facts, "check_mode": check_mode},
+        tuple(run.evidence),
         options["unknown_as"],
     )
-    return Outcome(_answered(report), changed, plan)
-
-
-def _skipped(options: Options, why: str) -> CheckResult:
-    return CheckResult(RESULT, options["target"], SKIPPED, why, skipped_reason=why)
+    return Outcome(_answered(report), run.changed, run.plan)
 
 
 def _answered(report: Report) -> Report:

@@ -39,7 +39,8 @@ SELECT name || ' (' || lower(deed) || ')' AS name FROM unnest(%(names)s::text[])
 # The tool says CREATE ... IF NOT EXISTS whenever it starts, for which PostgreSQL wants the owner.
 OWNED = """
 SELECT current_schema() AS schema, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS create,
-  ARRAY(SELECT relname::text FROM pg_class WHERE oid IN (SELECT to_regclass(name) FROM unnest(%(names)s::text[]) AS name)
+  ARRAY(SELECT relname::text FROM pg_class
+        WHERE oid IN (SELECT to_regclass(name) FROM unnest(%(names)s::text[]) AS name)
         AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1) AS foreign"""
 SIZE = "SELECT pg_total_relation_size(%(name)s::regclass)::float8 AS bytes"
 END_SESSIONS = """
@@ -121,7 +122,8 @@ class Tables:
 
     def part(self, chunks: int, size: int) -> list[Chunk]:
         """Return what the tool takes next: it always goes on in the room of the oldest group that was not taken."""
-        position, found = self.position(), []
+        position = self.position()
+        found: list[Chunk] = []
         following = self._with_progress(self.way.next)
         done: dict[str, int] = {}
         while len(found) < chunks:

@@ -10,13 +10,13 @@ import json
 import pathlib
 import socket
 import stat
-import sys
 import textwrap
 import time
 import typing as t
 import venv
 from dataclasses import dataclass
 
+import psycopg2
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from clusters import Cluster
@@ -100,7 +100,9 @@ def start(base: pathlib.Path, major: int) -> Cluster:
     server.make()
     with open(server.data / "postgresql.auto.conf", "a", encoding="utf-8") as file:
         file.write("listen_addresses = '127.0.0.1'\nautovacuum = off\n")
-    (server.data / "pg_hba.conf").write_text("local all,replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    (server.data / "pg_hba.conf").write_text(
+        "local all,replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    )
     server.start()
     server.psql("postgres", "CREATE ROLE synapse LOGIN PASSWORD :'password'", f"--set=password={PASSWORD}")
     return server
@@ -133,7 +135,7 @@ class Tools:
         return str(base / "bin/python")
 
     def wrapped(self, body: str) -> str:
-        """Make an interpreter whose module has a function with this body, in which ``real(**given)`` is the real one."""
+        """Make an interpreter whose module has a function of this body, in which ``real(**given)`` is the real one."""
         code = f"""
 import importlib.machinery, importlib.util, os, sys, time
 import psycopg2
@@ -153,9 +155,12 @@ def compress_state_events_table(**given):
 """
         name = f"wrapped{next(_numbers)}"
         python = self.interpreter(name, code, real=False)
-        (next((self.base / name).glob("lib/python*/site-packages")) / "here.pth").write_text(
-            str(pathlib.Path(t.cast(str, importlib.util.find_spec("psycopg2").origin)).parents[1])  # type: ignore[union-attr]
-        )
+        packages = next((self.base / name).glob("lib/python*/site-packages"))
+        # Nothing but what it is to find there: the rest of the tests' packages stays away.
+        for name in ("psycopg2", "psycopg2_binary.libs"):
+            source = pathlib.Path(psycopg2.__file__).parents[1] / name
+            if source.exists():
+                (packages / name).symlink_to(source)
         return python
 
     def program(self, body: str = "") -> str:
