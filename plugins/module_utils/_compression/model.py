@@ -111,16 +111,17 @@ class Difference:
     changed: Ids
     removed: int
     added: int
-    # Groups that say something else, that stand on one that is not there, or on one that is younger; and those that
-    # the homeserver has deleted.
+    # Groups that say something else; that stand on one that is not there, or on one that is younger; that are not there
+    # any more in rooms that are; and those that went with their rooms.
     spoilt: Ids
     hanging: Ids
+    lost: Ids
     gone: Ids
 
     @property
     def bad(self) -> bool:
         """Return whether a group was hurt."""
-        return bool(self.spoilt or self.hanging)
+        return bool(self.spoilt or self.hanging or self.lost)
 
 
 # --- plan
@@ -141,8 +142,14 @@ def sample(chunks: t.Sequence[Chunk], most: int) -> Ids:
 # --- what became of a part
 
 
-def difference(before: Seen, after: Seen) -> Difference:
-    """Return what became of the groups of a part. Only what was seen at both times can be compared."""
+def difference(before: Seen, after: Seen, chunks: t.Sequence[Chunk]) -> Difference:
+    """Return what became of the groups of a part.
+
+    The homeserver may purge a room with all its groups meanwhile. A single group it does not delete while a part runs.
+    """
+    rooms = {number: chunk.room for chunk in chunks for number in chunk.ids}
+    there = {rooms[number] for number in after.shapes}
+    absent = [number for number in before.shapes if number not in after.shapes]
     both = [number for number in before.shapes if number in after.shapes]
     rows = {number: after.shapes[number].rows - before.shapes[number].rows for number in both}
     return Difference(
@@ -159,7 +166,8 @@ def difference(before: Seen, after: Seen) -> Difference:
             for number in both
             if _hangs(number, after.shapes[number]) and not _hangs(number, before.shapes[number])
         ),
-        gone=tuple(number for number in before.shapes if number not in after.shapes),
+        lost=tuple(number for number in absent if rooms[number] in there),
+        gone=tuple(number for number in absent if rooms[number] not in there),
     )
 
 
@@ -190,6 +198,8 @@ def hurt_words(found: Difference) -> str:
         words.append(f"{digits(len(found.spoilt))} say something else than before: {named(found.spoilt)}")
     if found.hanging:
         words.append(f"{digits(len(found.hanging))} stand on a group that is not below them: {named(found.hanging)}")
+    if found.lost:
+        words.append(f"{digits(len(found.lost))} are not there any more: {named(found.lost)}")
     return "; ".join(words)
 
 

@@ -269,7 +269,7 @@ class Run:
             if ended and ended.status == CRITICAL:
                 raise ended from error
             raise Ended(f"what the tool did was not seen: {error.message}", UNKNOWN, error.kind) from error
-        found = difference(before, after)
+        found = difference(before, after, chunks)
         self.totals.add(chunks, before, found)
         self.changed = self.changed or bool(found.changed)
         if found.bad:
@@ -334,10 +334,14 @@ class Run:
             words = f"what the tool did was not seen: {self.unproven.message}"
             self.note(PROOF, UNKNOWN, words, error_kind=self.unproven.kind)
         elif totals.groups:
-            gone = f"; {digits(totals.gone)} were deleted by the homeserver meanwhile" if totals.gone else ""
+            gone = (
+                f"; {digits(totals.gone)} are gone with their rooms: were these purged meanwhile?"
+                if totals.gone
+                else ""
+            )
             self.note(
                 PROOF,
-                OK,
+                WARNING if totals.gone else OK,
                 f"all {digits(totals.groups)} groups stand on others that are there, and the whole state of "
                 f"{digits(totals.proven)} of them is as before{gone}",
                 value=totals.proven,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pwd
 import shutil
+import subprocess
 import threading
 import time
 import typing as t
@@ -13,7 +15,7 @@ import typing as t
 import jsonschema
 import psycopg2
 import pytest
-from clusters import Cluster, make_owned
+from clusters import USER, Cluster, make_owned
 from clusters import run as as_postgres
 from compressed import GROUPS, MODULE, PASSWORD, PROFILES, ROOM, ROOT, World, backup_set
 
@@ -152,6 +154,7 @@ def test_a_tool_that_hangs_is_ended_by_the_deadline_and_its_sessions_too(world: 
             "stand on a group that is not below them: 37",
         ),
         ("UPDATE state_group_edges SET prev_state_group = 90 WHERE state_group = 37", "below them: 37"),
+        ("DELETE FROM state_groups WHERE id = 37", "are not there any more: 37"),
     ],
 )
 def test_a_tool_that_spoils_a_group_is_found_out_and_nothing_more_is_begun(
@@ -269,6 +272,22 @@ def test_a_standby_is_skipped_and_one_that_is_far_behind_stops_the_run(world: Wo
     finally:
         standby.stop()
         shutil.rmtree(base)
+
+
+def test_the_tool_runs_as_the_user_that_was_named(world: World, server: Cluster) -> None:
+    # Nobody but root may look below root's home, where the interpreter of the tests may be.
+    base = server.base.parent / "as_user"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(base)], check=True, timeout=60)
+    packages = next(base.glob("lib/python*/site-packages"))
+    (packages / f"{MODULE}.py").write_text(
+        "import os\ndef run_compression(**given):\n    raise RuntimeError(f'user {os.geteuid()}')\n"
+    )
+    user = pwd.getpwnam(USER)
+    ran = world.ask(python=str(base / "bin/python"), tool_user=USER)
+    assert f"RuntimeError: user {user.pw_uid}" in ran.check(RESULT)["message"], ran.document
+    nobody = world.ask(python=str(base / "bin/python"), tool_user="matrixon-nobody")
+    words = "no user 'matrixon-nobody'" if os.geteuid() == 0 else "only root can run the tool as matrixon-nobody"
+    assert words in nobody.document["msg"] and not nobody.document.get("changed")
 
 
 def test_all_that_cannot_be_right_is_said_at_once(world: World) -> None:

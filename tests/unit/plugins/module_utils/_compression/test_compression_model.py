@@ -25,6 +25,7 @@ PROFILES = {
 }
 WAY = Way.of(PROFILES["synapse"]["value"])
 LOGIN = {"host": "/run", "port": 5432, "database": "synapse", "user": "postgres", "password": None}
+ALL = [Chunk("a", (1, 2, 3))]
 PASSWORD = 'it\'s "a" \\ secret'
 
 
@@ -65,9 +66,9 @@ def test_of_many_groups_some_are_compared_from_end_to_end_with_the_last_of_each_
 def test_groups_that_are_stored_anew_are_counted_by_their_rows() -> None:
     before = seen((1, None, 100, "a"), (2, None, 100, "b"), (3, 2, 5, "c"))
     after = Seen({1: Shape(None, 100, False), 2: Shape(1, 10, False), 3: Shape(1, 12, False)}, before.states)
-    found = model.difference(before, after)
+    found = model.difference(before, after, ALL)
     assert (found.changed, found.removed, found.added, found.bad) == ((2, 3), 90, 7, False)
-    assert not model.difference(before, before).changed
+    assert not model.difference(before, before, ALL).changed
 
 
 @pytest.mark.parametrize(
@@ -82,18 +83,26 @@ def test_groups_that_are_stored_anew_are_counted_by_their_rows() -> None:
 )
 def test_a_group_stands_on_an_older_one_that_is_there(shape: Shape, hanging: tuple[int, ...]) -> None:
     before = Seen({2: Shape(None, 9, False)}, {})
-    found = model.difference(before, Seen({2: shape}, {}))
+    found = model.difference(before, Seen({2: shape}, {}), ALL)
     assert found.hanging == hanging and found.bad is bool(hanging)
     # What was so before is not the tool's doing.
-    assert not model.difference(Seen({2: shape}, {}), Seen({2: shape}, {})).bad
+    assert not model.difference(Seen({2: shape}, {}), Seen({2: shape}, {}), ALL).bad
 
 
-def test_a_group_that_says_something_else_or_nothing_is_spoilt_and_one_that_is_gone_is_not() -> None:
+def test_a_group_that_says_something_else_or_is_not_there_is_found() -> None:
     before = seen((1, None, 3, "a"), (2, 1, 3, "b"), (3, 1, 3, "c"))
     after = Seen({1: before.shapes[1], 2: before.shapes[2]}, {1: State(3, "other")})
-    found = model.difference(before, after)
-    assert (found.spoilt, found.gone) == ((1, 2), (3,))
+    found = model.difference(before, after, ALL)
+    assert (found.spoilt, found.lost, found.gone, found.bad) == ((1, 2), (3,), (), True)
     assert "2 say something else than before: 1, 2" in model.hurt_words(found)
+    assert "1 are not there any more: 3" in model.hurt_words(found)
+
+
+def test_a_room_that_was_purged_takes_its_groups_with_it_and_that_is_not_the_tool() -> None:
+    before = seen((1, None, 3, "a"), (2, 1, 3, "b"), (9, None, 3, "c"))
+    after = Seen({1: before.shapes[1], 2: before.shapes[2]}, {1: before.states[1], 2: before.states[2]})
+    found = model.difference(before, after, [Chunk("a", (1, 2)), Chunk("b", (9,))])
+    assert (found.gone, found.lost, found.bad) == ((9,), (), False)
 
 
 def test_a_room_in_which_the_tool_did_not_get_to_the_end_is_named() -> None:
