@@ -89,7 +89,14 @@ def test_no_password_is_shown_by_a_tool_that_says_where_it_works(world: World) -
     assert failed.statuses[RESULT] == "critical" and not failed.changed
     assert "Failed to connect to database at ***" in failed.check(RESULT)["message"]
     assert MODULE in seen.read_text() or seen.stat().st_size
-    for text in (failed.output, seen.read_text()):
+    # As a library does that prints by itself and then ends the process.
+    panicked = world.ask(
+        python=world.tools.wrapped("sys.stderr.write('error: at ' + given['db_url']); sys.stderr.flush(); os._exit(9)"),
+        login=world.address,
+    )
+    assert "ended with code 9: error: at ***" in panicked.check(RESULT)["message"]
+    assert panicked.check(RESULT)["error_kind"] == "internal"
+    for text in (failed.output, panicked.output, seen.read_text()):
         assert "canary" not in text and "of the tool" not in text
 
 
