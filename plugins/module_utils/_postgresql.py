@@ -158,9 +158,9 @@ class Session:
         del self._connection.notices[:]
         return said
 
-    def row(self, sql: str) -> Row:
-        """Return the first row of a query that always yields one."""
-        return self.rows(sql)[0]
+    def row(self, sql: str, values: Values | None = None) -> Row:
+        """Return the first row of a query that always yields one; values are put in by psycopg2."""
+        return self.rows(sql, values)[0]
 
     def close(self) -> None:
         """Close the connection; the server cancels what still runs at its own statement timeout."""
