@@ -186,8 +186,8 @@ def dead_share(table: Row) -> float:
 
 def oldest_since(holders: t.Sequence[Row]) -> Row | None:
     """Return who has kept VACUUM from removing rows for longest, of those whose beginning is known."""
-    known = [row for row in holders if row["seconds"] is not None]
-    return max(known, key=lambda row: row["seconds"]) if known else None
+    known = [row for row in holders if row["held"] is not None]
+    return max(known, key=lambda row: row["held"]) if known else None
 
 
 def holder_words(row: Row) -> str:
@@ -197,9 +197,29 @@ def holder_words(row: Row) -> str:
         return f"the prepared transaction {row['name']} of {row['user']}{since}"
     if row["kind"] == "slot":
         return f"the {row['state']} replication slot {row['name']}"
+    if row["kind"] == "autovacuum":
+        return f"autovacuum, pid {row['pid']}{since}"
     words = ", ".join(word for word in (row["user"], row["application"], row["state"]) if word)
     what = "the feedback of a standby, " if row["kind"] == "standby" else "a transaction of "
     return f"{what}pid {row['pid']} ({words}){since}"
+
+
+PREPARED_WAY_OUT = "end it with COMMIT PREPARED or ROLLBACK PREPARED"
+
+
+def way_out(row: Row) -> str:
+    """Say what a person can do about who holds a snapshot."""
+    if row["kind"] == "prepared":
+        return PREPARED_WAY_OUT
+    if row["kind"] == "slot" and row["state"] == "inactive":
+        return "let its reader come back, or drop it with pg_drop_replication_slot"
+    if row["kind"] == "slot":
+        return f"see what its reader, at pid {row['pid']}, is busy with"
+    if row["kind"] == "standby":
+        return "end the query on the standby that it stands for, or set hot_standby_feedback there to off"
+    if row["kind"] == "autovacuum":
+        return "it ends by itself"
+    return f"let it end, or end it with pg_terminate_backend({row['pid']})"
 
 
 def _plan_table(plan: Plan, table: Row, options: Row, rules: Rules, oldest: Row | None, block: int) -> None:
@@ -257,11 +277,11 @@ def _analyze_reason(table: Row, options: Row, rules: Rules) -> str | None:
 
 def _useless(table: Row, oldest: Row | None) -> str | None:
     """Say why another VACUUM would remove nothing: whoever kept rows from the last one still does."""
-    if oldest is None or table["vacuumed"] is None or oldest["seconds"] <= table["vacuumed"]:
+    if oldest is None or table["vacuumed"] is None or oldest["held"] <= table["vacuumed"]:
         return None
     return (
         f"another VACUUM would remove nothing: what died since the last one {human_seconds(table['vacuumed'])} ago is "
-        f"kept by {holder_words(oldest)}"
+        f"kept by {holder_words(oldest)}; {way_out(oldest)}"
     )
 
 

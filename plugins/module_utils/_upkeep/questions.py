@@ -56,23 +56,51 @@ FROM (SELECT dattablespace::bigint AS tablespace FROM pg_database WHERE datname 
 AGES = """
 SELECT datname AS database, age(datfrozenxid)::float8 AS xid, mxid_age(datminmxid)::float8 AS mxid FROM pg_database"""
 
-# Who keeps VACUUM from removing rows. Sessions in other databases do so for shared catalogs only.
-HOLDERS = """
-SELECT CASE WHEN backend_type = 'walsender' THEN 'standby' ELSE 'session' END AS kind, pid, usename AS user,
-       application_name AS application, state, greatest(age(backend_xmin), age(backend_xid))::float8 AS age,
-       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, NULL AS name
+# A VACUUM has a snapshot, too, but nothing waits for it and it keeps no rows.
+_SESSION = """
+SELECT CASE WHEN backend_type = 'walsender' AND datname IS NULL THEN 'standby'
+            WHEN backend_type = 'autovacuum worker' THEN 'autovacuum' ELSE 'session' END AS kind,
+       pid, usename AS user, application_name AS application, state,
+       greatest(age(backend_xmin), age(backend_xid))::float8 AS age,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds,
+       extract(epoch FROM clock_timestamp() - CASE WHEN state LIKE 'idle%' THEN state_change
+           ELSE greatest(xact_start, query_start) END)::float8 AS held, NULL AS name, false AS catalogs
 FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
-  AND (datname = current_database() OR datname IS NULL) AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
-UNION ALL
+WHERE pid <> pg_backend_pid() AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)"""
+_PREPARED = """
 SELECT 'prepared', NULL, owner, NULL, NULL, age(transaction)::float8,
-       extract(epoch FROM clock_timestamp() - prepared)::float8, gid
-FROM pg_prepared_xacts WHERE database = current_database()
-UNION ALL
+       extract(epoch FROM clock_timestamp() - prepared)::float8,
+       extract(epoch FROM clock_timestamp() - prepared)::float8, gid, false
+FROM pg_prepared_xacts WHERE database = current_database()"""
+
+
+def _slots(column: str, catalogs: str) -> str:
+    return f"""
 SELECT 'slot', active_pid, NULL, NULL, CASE WHEN active THEN 'active' ELSE 'inactive' END,
-       age(xmin)::float8, NULL, slot_name
-FROM pg_replication_slots WHERE xmin IS NOT NULL
+       age({column})::float8, NULL, NULL, slot_name, {catalogs}
+FROM pg_replication_slots WHERE {column} IS NOT NULL"""
+
+
+# Who keeps VACUUM from removing rows, and since when at least (held): a transaction may be older than its snapshot.
+# Sessions in other databases do so for shared catalogs only, a logical slot for the catalogs of all databases.
+HOLDERS = f"""{_SESSION}
+  AND (datname = current_database() OR datname IS NULL) AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+UNION ALL{_PREPARED}
+UNION ALL{_slots("xmin", "false")}
+UNION ALL{_slots("catalog_xmin", "true")}
 ORDER BY age DESC NULLS LAST"""
+
+# Which prepared transaction a lock belongs to: each has one on its own id, too, under the same virtual id.
+_OWN = "(SELECT virtualtransaction, transactionid FROM pg_locks WHERE locktype = 'transactionid' AND pid IS NULL) o"
+_SAME = "l.pid IS NULL AND o.virtualtransaction = l.virtualtransaction"
+
+# Whom a rebuild waits for: those with a snapshot in this database, and those who hold any lock on the table.
+OLDER = f"""{_SESSION} AND backend_type <> 'autovacuum worker'
+  AND datname = current_database() AND (backend_xmin IS NOT NULL OR pid IN (
+    SELECT pid FROM pg_locks WHERE locktype = 'relation' AND relation = {{oid}} AND granted))
+UNION ALL{_PREPARED} AND EXISTS (
+    SELECT FROM pg_locks l JOIN {_OWN} ON {_SAME}
+    WHERE l.locktype = 'relation' AND l.relation = {{oid}} AND o.transactionid = transaction)"""
 
 PREPARED = """
 SELECT gid AS name, owner AS user, database, extract(epoch FROM clock_timestamp() - prepared)::float8 AS seconds
@@ -96,14 +124,16 @@ FROM pg_stat_replication WHERE state IN ('streaming', 'catchup') AND replay_lsn 
 BASEBACKUPS = "SELECT count(*) AS count FROM pg_stat_progress_basebackup"
 
 # Whom a statement may have waited for. VACUUM and ANALYZE wait for the strong locks only, a rebuild for all.
-LOCKED_BY = """
-SELECT l.pid, l.mode, a.usename AS user, a.application_name AS application, a.state,
-       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
+LOCKED_BY = f"""
+SELECT CASE WHEN p.gid IS NULL THEN 'session' ELSE 'prepared' END AS kind, p.gid AS name, l.pid, l.mode,
+       coalesce(a.usename, p.owner) AS user, a.application_name AS application, a.state,
+       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 AS seconds
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-WHERE l.locktype = 'relation' AND l.relation = {oid} AND l.granted AND ({modes})
-  AND l.pid IS DISTINCT FROM pg_backend_pid()
+LEFT JOIN {_OWN} ON {_SAME} LEFT JOIN pg_prepared_xacts p ON p.transaction = o.transactionid
+WHERE l.locktype = 'relation' AND l.relation = {{oid}} AND l.granted AND ({{modes}})
+  AND l.pid IS DISTINCT FROM pg_backend_pid() AND (l.pid IS NOT NULL OR p.gid IS NOT NULL)
   AND l.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-ORDER BY a.xact_start LIMIT 1"""
+ORDER BY coalesce(a.xact_start, p.prepared) LIMIT 1"""
 STRONG = "l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
 ANY = "true"
 
