@@ -368,6 +368,10 @@ def _clear(hand: Hand, work: Work) -> tuple[bool, str]:
     ]
     words, changed = [], False
     for row in left:
+        if not row["owned"]:
+            changed = True
+            words.append(f"its leftover {row['name']} is still there: {planning.NOT_OWNED}, which this login is not")
+            continue
         rest = Work(DROP, row["schema"], row["name"], row["oid"], "", table_oid=work.table_oid)
         try:
             hand.run(rest.statement, max(1.0, min(hand.deadline.remaining() - GRACE, hand.limits.lock_timeout * 2)))

@@ -172,7 +172,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relpages:
        extract(epoch FROM clock_timestamp() - greatest(s.last_analyze, s.last_autoanalyze))::float8 AS analyzed,
        greatest(age(c.relfrozenxid), age(x.relfrozenxid))::float8 AS xid_age,
        greatest(mxid_age(c.relminmxid), mxid_age(x.relminmxid))::float8 AS mxid_age,
-       {_may(number)} AS permitted
+       {_may_tend(number)} AS permitted
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class x ON x.oid = c.reltoastrelid LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND {_SCHEMAS}"""
@@ -185,7 +185,7 @@ SELECT i.indexrelid::bigint AS oid, n.nspname AS schema, x.relname AS name, c.oi
        c.relname AS table, x.relpages::float8 AS pages, x.reltuples::float8 AS tuples, a.amname AS method,
        i.indisvalid AND i.indisready AND i.indislive AS valid,
        i.indisexclusion AS exclusion, coalesce(x.reloptions, '{{}}') AS options, x.reltablespace::bigint AS tablespace,
-       {_may(number)} AS permitted, {_owner()} AS owned,
+       {_may_rebuild(number)} AS permitted, {_OWNER} OR pg_has_role(n.nspowner, 'USAGE') AS owned,
        (i.indrelid, i.indisunique, i.indclass::text, i.indcollation::text, i.indoption::text, i.indkey::text,
         i.indexprs::text, i.indpred::text)::text AS shape,
        ARRAY(SELECT CASE WHEN k.number = 0 THEN x.relname::text || '/' || b.attname ELSE c.relname::text || '/' ||
@@ -198,16 +198,25 @@ WHERE x.relkind = 'i' AND c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AN
   AND n.nspname <> 'pg_catalog'"""
 
 
-def _owner() -> str:
-    return "pg_has_role(c.relowner, 'USAGE')"
-
-
-def _may(number: int) -> str:
-    """Return the server's own rule for VACUUM, ANALYZE and REINDEX; a superuser is a member of every role."""
-    database = """(NOT c.relisshared AND
+# A superuser is a member of every role, and an index is dropped by the owner of its table or of its schema.
+_OWNER = "pg_has_role(c.relowner, 'USAGE')"
+_DATABASE = """(NOT c.relisshared AND
         (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()))"""
+
+
+def _may_tend(number: int) -> str:
+    """Return the server's own rule for VACUUM and ANALYZE of a table by its name."""
+    return _may(number, f"{_OWNER} OR {_DATABASE}")
+
+
+def _may_rebuild(number: int) -> str:
+    """Return the server's own rule for REINDEX INDEX, to which owning the database gives no right."""
+    return _may(number, _OWNER)
+
+
+def _may(number: int, owner: str) -> str:
     right = " OR has_table_privilege(c.oid, 'MAINTAIN')" if number >= 170000 else ""
-    return f"({_owner()} OR {database}{right})"
+    return f"(({owner}{right}) AND has_schema_privilege(n.oid, 'USAGE'))"
 
 
 def questions(number: int) -> dict[str, Question]:

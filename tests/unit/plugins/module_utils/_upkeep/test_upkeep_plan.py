@@ -219,6 +219,16 @@ def test_only_leftovers_of_a_rebuild_are_dropped() -> None:
     assert make(indexes=[index(valid=False), index(oid=3, name="events_body_ccnew", valid=False)]).works == []
 
 
+def test_what_only_its_owner_may_drop_is_for_him_and_no_rebuild_leaves_another() -> None:
+    bloated, other = index(owned=False), index(oid=4, name="events_other", owned=False)
+    left = index(oid=3, name="events_body_ccnew", valid=False, owned=False)
+    found = make(indexes=[bloated, left, other])
+    assert [work.target for work in found.works] == ["public.events_other"], "an index of its own"
+    reasons = {held.work.target: held.reason for held in found.held}
+    assert plan.NOT_OWNED in reasons["public.events_body_ccnew"]
+    assert "a rebuild has left events_body_ccnew" in reasons["public.events_body"]
+
+
 def test_what_is_being_built_is_no_leftover_and_a_long_name_is_cut_as_the_server_does() -> None:
     left = index(oid=3, name="events_body_ccnew", valid=False)
     assert make(indexes=[index(pages=10.0), left], building=[{"table": 1}]) == plan.Plan()
