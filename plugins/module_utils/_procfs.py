@@ -80,7 +80,8 @@ def failure_of(error: OSError) -> ProbeFailure:
     """Return the failure for a file that could not be read."""
     kinds = {PermissionError: AUTH, FileNotFoundError: MISSING_TOOL}
     kind = next((kind for cls, kind in kinds.items() if isinstance(error, cls)), INTERNAL)
-    return ProbeFailure(kind, f"{error.filename} cannot be read: {error.strerror}")
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return ProbeFailure(kind, f"{name} cannot be read: {error.strerror}")
 
 
 def unseen(error: OSError) -> None:

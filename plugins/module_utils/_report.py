@@ -175,9 +175,30 @@ def severity(check: CheckResult) -> tuple[int, str, str]:
     return order.index(check.status), check.name, check.target
 
 
+def report_of(
+    kind: str,
+    options: t.Mapping[str, t.Any],
+    started: datetime.datetime,
+    checks: t.Iterable[CheckResult],
+    facts: dict[str, t.Any],
+) -> Report:
+    """Return the report of an operation that ends now, for the options of OBSERVER."""
+    return Report(
+        kind=kind,
+        target=options["target"],
+        deployment=options["deployment"],
+        profile=options["profile"],
+        started=started,
+        finished=datetime.datetime.now(datetime.timezone.utc),
+        checks=tuple(checks),
+        facts=facts,
+        unknown_as=options["unknown_as"],
+    )
+
+
 def leave(module: t.Any, report: Report, **others: t.Any) -> None:
-    """End a module that observes: with its report, and as failed if fail_on names the status."""
-    result = dict(changed=False, msg=headline(report), report=report.as_dict(module.params["detail"]), **others)
+    """End a module: with its report, and as failed if fail_on names the status. Left out, it changed nothing."""
+    result = {"changed": False, "msg": headline(report), "report": report.as_dict(module.params["detail"]), **others}
     end = module.fail_json if report.status in FAILING[module.params["fail_on"]] else module.exit_json
     end(**result)
 

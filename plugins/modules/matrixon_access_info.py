@@ -114,7 +114,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._maintenance.access import parse, review
-from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, Report, leave
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave, report_of
 
 SERVER = dict(
     socket_directory=dict(type="path", default="/var/run/postgresql"),
@@ -148,17 +148,7 @@ def main():
         module.fail_json(msg="; ".join(problems))
     started = datetime.datetime.now(datetime.timezone.utc)
     found = review(options, approved, started.date())
-    report = Report(
-        kind="access",
-        target=options["target"],
-        deployment=options["deployment"],
-        profile=options["profile"],
-        started=started,
-        finished=datetime.datetime.now(datetime.timezone.utc),
-        checks=found["checks"],
-        facts={"access": found["seen"]},
-        unknown_as=options["unknown_as"],
-    )
+    report = report_of("access", options, started, found["checks"], {"access": found["seen"]})
     leave(module, report, access=found["seen"])
 
 

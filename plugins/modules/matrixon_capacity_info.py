@@ -28,6 +28,7 @@ author:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._observer
+  - matrixon.ops._postgresql_login
 attributes:
   check_mode:
     support: full
@@ -78,41 +79,9 @@ options:
     default: 150000
   postgresql:
     description:
-      - The server that holds the homeserver's database.
-    type: dict
-    suboptions:
-      host:
-        description: Name, address, or directory of the socket.
-        type: str
-        default: 127.0.0.1
-      port:
-        description: Port of the server.
-        type: int
-        default: 5432
-      database:
-        description: Name of the homeserver's database.
-        type: str
-        required: true
-      user:
-        description:
-          - User to log in as. It must be a member of C(pg_monitor) for connections, and for O(queries) it must be one
-            who may read the homeserver's tables. The session is read-only.
-        type: str
-        required: true
-      password:
-        description: Password of O(postgresql.user).
-        type: str
-      password_file:
-        description: File on the target that holds it.
-        type: path
-      sslmode:
-        description: How much TLS is insisted on.
-        type: str
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-        default: prefer
-      ca_file:
-        description: PEM file with the authorities to trust.
-        type: path
+      - The server that holds the homeserver's database, and that database. The session is read-only.
+      - The user must be a member of C(pg_monitor) for connections, and for O(queries) it must be one who may read the
+        homeserver's tables.
   queries:
     description:
       - What to ask the homeserver's tables, as the profile has it under C(capacity). Each query gives one number.

@@ -105,7 +105,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HTTPS_SPEC, HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._maintenance.documents import problems, review
-from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, Report, leave
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave, report_of
 
 
 def argument_spec():
@@ -133,17 +133,7 @@ def main():
     started = datetime.datetime.now(datetime.timezone.utc)
     client = HttpClient(options["connect_to"], options["ca_file"], options["validate_certs"])
     checks = review(options, client)
-    report = Report(
-        kind="documents",
-        target=options["target"],
-        deployment=options["deployment"],
-        profile=options["profile"],
-        started=started,
-        finished=datetime.datetime.now(datetime.timezone.utc),
-        checks=tuple(checks),
-        facts={},
-        unknown_as=options["unknown_as"],
-    )
+    report = report_of("documents", options, started, checks, {})
     leave(module, report)
 
 

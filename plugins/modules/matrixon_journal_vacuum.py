@@ -88,7 +88,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._maintenance.journal import vacuum
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, Report
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave, report_of
 
 
 def argument_spec():
@@ -113,19 +113,8 @@ def main():
         module.fail_json(msg=f"deadline: {options['deadline']:g} is no time; give 1 or more seconds")
     started = datetime.datetime.now(datetime.timezone.utc)
     done = vacuum(options, module.check_mode)
-    report = Report(
-        kind="journal",
-        target=options["target"],
-        deployment=options["deployment"],
-        profile=options["profile"],
-        started=started,
-        finished=datetime.datetime.now(datetime.timezone.utc),
-        checks=(done.check,),
-        facts=done.facts,
-        unknown_as=options["unknown_as"],
-    )
-    end = module.fail_json if report.status in FAILING[options["fail_on"]] else module.exit_json
-    end(changed=done.changed, msg=done.check.message, plan=done.plan, report=report.as_dict(options["detail"]))
+    report = report_of("journal", options, started, (done.check,), done.facts)
+    leave(module, report, changed=done.changed, msg=done.check.message, plan=done.plan)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._maintenance.logs import rotate
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, Report, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave, report_of
 
 
 def argument_spec():
@@ -121,19 +121,9 @@ def main():
         module.fail_json(msg="; ".join(wrong))
     started = datetime.datetime.now(datetime.timezone.utc)
     done = rotate(options, module.check_mode)
-    report = Report(
-        kind="log_rotation",
-        target=options["target"],
-        deployment=options["deployment"],
-        profile=options["profile"],
-        started=started,
-        finished=datetime.datetime.now(datetime.timezone.utc),
-        checks=done.checks,
-        facts={"answer": "; ".join(check.message for check in done.checks)},
-        unknown_as=options["unknown_as"],
-    )
-    end = module.fail_json if report.status in FAILING[options["fail_on"]] else module.exit_json
-    end(changed=done.changed, msg=headline(report), plan=done.plan, report=report.as_dict(options["detail"]))
+    facts = {"answer": "; ".join(check.message for check in done.checks)}
+    report = report_of("log_rotation", options, started, done.checks, facts)
+    leave(module, report, changed=done.changed, plan=done.plan)
 
 
 if __name__ == "__main__":

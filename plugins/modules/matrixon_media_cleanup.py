@@ -32,6 +32,7 @@ author:
 extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._observer
+  - matrixon.ops._postgresql_login
 attributes:
   check_mode:
     support: full
@@ -109,40 +110,10 @@ options:
         type: bool
         default: true
   postgresql:
-    description: The server that holds the homeserver's database. The session is read-only.
-    type: dict
+    description:
+      - The server that holds the homeserver's database, and that database. The session is read-only, and the user may
+        read the homeserver's tables.
     required: true
-    suboptions:
-      host:
-        description: Name, address, or directory of the socket.
-        type: str
-        default: 127.0.0.1
-      port:
-        description: Port of the server.
-        type: int
-        default: 5432
-      database:
-        description: Name of the homeserver's database.
-        type: str
-        required: true
-      user:
-        description: User to log in as, who may read the homeserver's tables.
-        type: str
-        required: true
-      password:
-        description: Password of O(postgresql.user).
-        type: str
-      password_file:
-        description: File on this host that holds it.
-        type: path
-      sslmode:
-        description: How much TLS is insisted on.
-        type: str
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-        default: prefer
-      ca_file:
-        description: PEM file with the authorities to trust.
-        type: path
   backup:
     description: The backup sets of this host, as in M(matrixon.ops.matrixon_backup_info). Needed for local media.
     type: dict

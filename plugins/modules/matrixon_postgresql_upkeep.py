@@ -26,9 +26,11 @@ description:
 notes:
   - "On the target: Python 3.9 and C(psycopg2). PostgreSQL 13 or later."
   - "On the controller: nothing beyond ansible-core."
-  - The login must be a member of C(pg_monitor). To act it needs to own the tables or the database, or
-    C(pg_maintain) from version 17 on; to estimate bloat it needs to read the tables, as statistics are hidden else.
-    The superuser through the server's socket has all of it.
+  - The login must be a member of C(pg_monitor). To vacuum and analyse it needs to own the tables or the database, to
+    rebuild indexes the tables. From version 17 on the right C(MAINTAIN) on the tables, or C(pg_maintain), is enough
+    for both; what a rebuild that did not end has left can then be dropped by the owner only, and until that is done
+    the index is not rebuilt again. To estimate bloat it needs to read the tables, as statistics are hidden else. The
+    superuser through the server's socket has all of it.
   - A rebuild needs twice the size of the index on the disk. That is looked at on this host, so an index is rebuilt
     only where the server is reached by a socket or by loopback.
   - The lag of standbys is looked at before each statement, not within one.
@@ -38,6 +40,7 @@ extends_documentation_fragment:
   - matrixon.ops._attributes
   - matrixon.ops._observer
   - matrixon.ops._checks
+  - matrixon.ops._postgresql_login
 attributes:
   check_mode:
     support: full
@@ -61,39 +64,7 @@ options:
   postgresql:
     description:
       - The server, and the database that is tended.
-    type: dict
     required: true
-    suboptions:
-      host:
-        description: Name, address or socket directory of the server.
-        type: str
-        default: 127.0.0.1
-      port:
-        description: Port to connect to.
-        type: int
-        default: 5432
-      database:
-        description: The database that is looked at or tended.
-        type: str
-        required: true
-      user:
-        description: User to log in as.
-        type: str
-        required: true
-      password:
-        description: Password to log in with.
-        type: str
-      password_file:
-        description: File on the target that holds the password.
-        type: path
-      sslmode:
-        description: How to use TLS, in the words of libpq.
-        type: str
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-        default: prefer
-      ca_file:
-        description: PEM file with the certificate authorities to trust.
-        type: path
   deadline:
     description:
       - Seconds for the whole run. When they end, nothing new is begun, what runs is cancelled, and the report says

@@ -105,7 +105,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.matrixon.ops.plugins.module_utils._http import HttpClient
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import Deadline
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, OBSERVER, Report, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import OBSERVER, leave, report_of
 from ansible_collections.matrixon.ops.plugins.module_utils._user import Person, try_all
 
 
@@ -158,20 +158,8 @@ def main():
     )
     started = datetime.datetime.now(datetime.timezone.utc)
     checks = try_all(http, options["url"], person, Deadline(options["deadline"]))
-    report = Report(
-        "user_probe",
-        options["target"] or platform.node(),
-        options["deployment"],
-        options["profile"],
-        started,
-        datetime.datetime.now(datetime.timezone.utc),
-        tuple(checks),
-        unknown_as=options["unknown_as"],
-    )
-    result = dict(changed=False, msg=headline(report), report=report.as_dict(options["detail"]))
-    if report.status in FAILING[options["fail_on"]]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    named = dict(options, target=options["target"] or platform.node())
+    leave(module, report_of("user_probe", named, started, checks, {}))
 
 
 if __name__ == "__main__":

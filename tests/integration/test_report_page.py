@@ -67,17 +67,22 @@ class Run(t.NamedTuple):
         found: dict[str, int] = self.output["stats"]["localhost"]
         return found
 
-    def task(self, name: str) -> dict[str, t.Any]:
+    def task(self, name: str, host: str = "localhost") -> dict[str, t.Any]:
         """Return the result of a task by a part of its name."""
-        for play in self.output["plays"]:
-            for task in play["tasks"]:
-                if name in task["task"]["name"]:
-                    result: dict[str, t.Any] = task["hosts"]["localhost"]
-                    return result
+        for task in self.tasks(host):
+            if name in task["task"]["name"]:
+                result: dict[str, t.Any] = task["hosts"][host]
+                return result
         raise AssertionError(f"no task {name}")
 
+    def tasks(self, host: str) -> list[dict[str, t.Any]]:
+        """Return what ran for a host."""
+        return [task for play in self.output["plays"] for task in play["tasks"] if host in task["hosts"]]
 
-def ansible(folder: pathlib.Path, playbook: str, variables: dict[str, t.Any], *args: str) -> Run:
+
+def ansible(
+    folder: pathlib.Path, playbook: str, variables: dict[str, t.Any], *args: str, hosts: str = "localhost"
+) -> Run:
     """Run a playbook as a user would, in a directory of its own."""
     (folder / "play.yml").write_text(playbook)
     (folder / "vars.json").write_text(json.dumps(variables))
@@ -90,7 +95,7 @@ def ansible(folder: pathlib.Path, playbook: str, variables: dict[str, t.Any], *a
         "ANSIBLE_SHOW_CUSTOM_STATS": "true",
         "PWD": str(folder),
     }
-    command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "play.yml"]
+    command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", f"{hosts},", "play.yml"]
     done = subprocess.run(
         [*command, "-e", "@vars.json", *args], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -98,6 +103,26 @@ def ansible(folder: pathlib.Path, playbook: str, variables: dict[str, t.Any], *a
     assert start >= 0, done.stdout + done.stderr
     assert "[WARNING]" not in done.stderr and "[DEPRECATION" not in done.stderr, done.stderr
     return Run(done.returncode, json.loads(done.stdout[start:]))
+
+
+def publish_each(folder: pathlib.Path, cases: t.Mapping[str, dict[str, t.Any]], tasks_from: str = "main") -> Run:
+    """Publish several times in one run, each with its variables, for a host and into a directory of its name.
+
+    What fails is rescued, which the recap shows, so that the next goes on; the last one is not.
+    """
+    publishing = {"ansible.builtin.import_role": {"name": "matrixon.ops.report", "tasks_from": tasks_from}}
+    rescued = {"block": [publishing], "rescue": [{"ansible.builtin.debug": {"msg": "It failed."}}]}
+    plays = [
+        {
+            "hosts": name,
+            "gather_facts": False,
+            "connection": "local",
+            "vars": {"report_dir": str(folder / name), **variables},
+            "tasks": [rescued if number < len(cases) else publishing],
+        }
+        for number, (name, variables) in enumerate(cases.items(), 1)
+    ]
+    return ansible(folder, json.dumps(plays), {}, hosts=",".join(cases))
 
 
 def tree(folder: pathlib.Path) -> dict[str, bytes]:
@@ -168,9 +193,10 @@ def test_unreachable_host_keeps_its_last_report_as_baseline(tmp_path):
 
 
 def test_history_keeps_the_newest_and_survives_a_broken_file(tmp_path):
-    for hour in range(4):
-        documents = samples.healthy_fleet(1, samples.MOMENT + datetime.timedelta(hours=hour))
-        ansible(tmp_path, PUBLISH, {"report_documents": documents, "report_keep": 2})
+    hours = [samples.MOMENT + datetime.timedelta(hours=hour) for hour in range(4)]
+    reports = {"report_dir": str(tmp_path / "reports"), "report_keep": 2}
+    cases = {f"h{moment:%H}": {**reports, "report_documents": samples.healthy_fleet(1, moment)} for moment in hours}
+    assert publish_each(tmp_path, cases).code == 0
     history = tmp_path / "reports/history"
     kept = sorted(path.name[-24:-13] for path in history.iterdir())
     assert [name[-2:] for name in kept] == ["05", "06"]
@@ -197,13 +223,17 @@ def test_outputs_can_be_switched_off(tmp_path):
     assert not run.output["global_custom_stats"]
 
 
-@pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("critical", 0), ("unknown", 2), ("warning", 2)])
-def test_fail_on_fails_after_publishing(tmp_path, fail_on, code):
-    variables = {"report_documents": [], "report_deployment": "example.org", "report_fail_on": fail_on}
-    run = ansible(tmp_path, PUBLISH, variables)
-    assert run.code == code
-    assert (tmp_path / "reports/health-example.org.html").exists()
-    assert run.task(": Say how")["msg"] == "unknown: Nothing was measured: no host returned a report"
+def test_fail_on_fails_after_publishing(tmp_path):
+    fails = {"never": False, "critical": False, "unknown": True, "warning": True}
+    given = {"report_documents": [], "report_deployment": "example.org"}
+    run = publish_each(tmp_path, {name: {**given, "report_fail_on": name} for name in fails})
+    for name, failed in fails.items():
+        assert (tmp_path / name / "health-example.org.html").exists()
+        assert run.task(": Say how", name)["msg"] == "unknown: Nothing was measured: no host returned a report"
+        counts = run.output["stats"][name]
+        assert bool(counts["rescued"] + counts["failures"]) is failed, name
+    # The last one is not rescued.
+    assert run.code == 2
 
 
 def test_become_of_the_caller_does_not_reach_the_controller(tmp_path):
@@ -211,18 +241,23 @@ def test_become_of_the_caller_does_not_reach_the_controller(tmp_path):
     assert ansible(tmp_path, PUBLISH, variables, "--become").code == 0
 
 
-@pytest.mark.parametrize(("variables", "words"), [
-    ({}, "missing required arguments: report_documents"),
-    ({"report_documents": {"a": 1}}, "report_documents"),
-    ({"report_documents": [], "report_kind": "../x"}, "kind is '../x'"),
-    ({"report_documents": [], "report_keep": -1}, "keep is -1"),
-    ({"report_documents": [], "report_file_mode": "rw"}, "file_mode is 'rw'"),
-    ({"report_documents": [], "report_dir": "/proc/nowhere"}, "The report cannot be written"),
-])  # fmt: skip
-def test_refuses_with_the_reason(tmp_path, variables, words):
-    run = ansible(tmp_path, PUBLISH, variables)
+REFUSED = {
+    "nothing": ({}, "missing required arguments: report_documents"),
+    "mapping": ({"report_documents": {"a": 1}}, "report_documents"),
+    "kind": ({"report_documents": [], "report_kind": "../x"}, "kind is '../x'"),
+    "keep": ({"report_documents": [], "report_keep": -1}, "keep is -1"),
+    "mode": ({"report_documents": [], "report_file_mode": "rw"}, "file_mode is 'rw'"),
+    "place": ({"report_documents": [], "report_dir": "/proc/nowhere"}, "The report cannot be written"),
+}
+
+
+def test_refuses_with_the_reason(tmp_path):
+    run = publish_each(tmp_path, {name: variables for name, (variables, dummy) in REFUSED.items()})
     assert run.code == 2
-    assert words in json.dumps(run.output)
+    for name, (dummy, words) in REFUSED.items():
+        failed = [task["hosts"][name] for task in run.tasks(name) if task["hosts"][name].get("failed")]
+        assert len(failed) == 1 and words in json.dumps(failed[0]), name
+        assert not (tmp_path / name).exists(), name
 
 
 FROM_HOST = """
@@ -282,15 +317,15 @@ def test_textfile(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_textfile_is_off_by_default(tmp_path):
-    run = ansible(tmp_path, TEXTFILE, {"report_document": samples.healthy_fleet(1)[0]})
-    assert run.code == 0 and run.stats["changed"] == 0 and run.stats["skipped"] == 1
-
-
-def test_textfile_needs_its_directory(tmp_path):
-    variables = {"report_document": samples.healthy_fleet(1)[0], "report_textfile_dir": str(tmp_path / "absent")}
-    run = ansible(tmp_path, TEXTFILE, variables)
-    assert run.code == 2 and "does not exist; is the node exporter installed?" in run.task(": Textfile |")["msg"]
+def test_textfile_is_off_by_default_and_needs_its_directory(tmp_path):
+    document = {"report_document": samples.healthy_fleet(1)[0]}
+    cases = {"off": document, "absent": {**document, "report_textfile_dir": str(tmp_path / "absent")}}
+    run = publish_each(tmp_path, cases, "textfile")
+    counts = run.output["stats"]["off"]
+    assert (counts["changed"], counts["skipped"], counts["failures"], counts["rescued"]) == (0, 1, 0, 0)
+    assert run.code == 2
+    said = run.task(": Textfile |", "absent")["msg"]
+    assert "does not exist; is the node exporter installed?" in said
 
 
 # The page

@@ -20,15 +20,29 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CERTBOT = {"certificates_method": "certbot", "certificates_certbot_email": "a@example.com"}
 
 
-@pytest.fixture
-def evaluate(tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
-    """Say what expressions of a role come to; keywords are variables."""
+EvaluateEach = t.Callable[..., list[dict[str, t.Any]]]
 
-    def call(role: str, expressions: dict[str, str], **variables: t.Any) -> dict[str, t.Any]:
+
+@pytest.fixture
+def evaluate_each(tmp_path: pathlib.Path) -> EvaluateEach:
+    """Say what expressions of a role come to in several cases, which share one run; keywords are for all of them."""
+
+    def call(
+        role: str, expressions: dict[str, str], cases: t.Sequence[dict[str, t.Any]], **variables: t.Any
+    ) -> list[dict[str, t.Any]]:
         files = [ROOT / f"roles/{name}/{kind}/main.yml" for name in ("matrixon", role) for kind in ("defaults", "vars")]
-        answer, play = tmp_path / "answer.json", tmp_path / "play.yml"
-        task = {"ansible.builtin.copy": {"dest": str(answer), "content": "{{ expressions | to_json }}", "mode": "0600"}}
-        task["vars"] = {"expressions": expressions}
+        answers, play = [tmp_path / f"answer{number}.json" for number in range(len(cases))], tmp_path / "play.yml"
+        tasks = [
+            {
+                "ansible.builtin.copy": {
+                    "dest": str(answer),
+                    "content": "{{ expressions | to_json }}",
+                    "mode": "0600",
+                },
+                "vars": {**case, "expressions": expressions},
+            }
+            for answer, case in zip(answers, cases, strict=True)
+        ]
         play.write_text(
             json.dumps(
                 [
@@ -37,7 +51,7 @@ def evaluate(tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
                         "connection": "local",
                         "gather_facts": False,
                         "vars_files": [str(file) for file in files],
-                        "tasks": [task],
+                        "tasks": tasks,
                     }
                 ]
             )
@@ -50,62 +64,76 @@ def evaluate(tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         (tmp_path / "templates").unlink()
-        return json.loads(answer.read_text())
+        found = [json.loads(answer.read_text()) for answer in answers]
+        # So that no later run can be answered by an earlier one.
+        for answer in answers:
+            answer.unlink()
+        return found
 
     return call
 
 
-def test_the_last_releases_are_kept_and_the_running_one_whatever_its_age(
-    evaluate: t.Callable[..., dict[str, t.Any]],
-) -> None:
+@pytest.fixture
+def evaluate(evaluate_each: EvaluateEach) -> t.Callable[..., dict[str, t.Any]]:
+    """Say what expressions of a role come to; keywords are variables."""
+
+    def call(role: str, expressions: dict[str, str], **variables: t.Any) -> dict[str, t.Any]:
+        (answer,) = evaluate_each(role, expressions, [{}], **variables)
+        return answer
+
+    return call
+
+
+def test_the_last_releases_are_kept_and_the_running_one_whatever_its_age(evaluate_each: EvaluateEach) -> None:
     base = "/opt/matrix-synapse/releases"
     found = {"files": [{"path": f"{base}/{number}/.complete", "mtime": number} for number in (3, 1, 5, 2, 4)]}
 
-    def removed(keep: int, running: str | None, version: str = "5") -> list[str]:
+    def case(keep: int, running: str | None) -> dict[str, t.Any]:
         stat = {"exists": True, "lnk_source": f"{base}/{running}"} if running else {"exists": False}
-        answer = evaluate(
-            "homeserver",
-            {"old": "{{ __homeserver_old_releases }}"},
-            matrixon_profile="synapse",
-            homeserver_version=version,
-            homeserver_keep_releases=keep,
-            __homeserver_found=found,
-            __homeserver_running={"stat": stat},
-        )
-        return [path.removeprefix(f"{base}/") for path in answer["old"]]
+        return {"homeserver_keep_releases": keep, "__homeserver_running": {"stat": stat}}
 
-    assert removed(3, "4") == ["2", "1"]
-    # The one that still runs is the oldest, and the new one is not it.
-    assert removed(2, "1") == ["4", "3", "2"]
-    assert removed(1, "1") == ["4", "3", "2"]
-    assert removed(9, "4") == []
-    assert removed(2, None) == ["3", "2", "1"]
+    removed = {
+        (3, "4"): ["2", "1"],
+        # The one that still runs is the oldest, and the new one is not it.
+        (2, "1"): ["4", "3", "2"],
+        (1, "1"): ["4", "3", "2"],
+        (9, "4"): [],
+        (2, None): ["3", "2", "1"],
+    }
+    answers = evaluate_each(
+        "homeserver",
+        {"old": "{{ __homeserver_old_releases }}"},
+        [case(*given) for given in removed],
+        matrixon_profile="synapse",
+        homeserver_version="5",
+        __homeserver_found=found,
+    )
+    assert [[path.removeprefix(f"{base}/") for path in answer["old"]] for answer in answers] == list(removed.values())
 
 
-def test_a_standby_with_fewer_cores_waits_for_nothing(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
-    def plan(cores: int, **limits: int) -> tuple[dict[str, str], bool]:
-        answer = evaluate(
-            "postgresql",
-            {"plan": "{{ __postgresql_plan }}", "lowers": "{{ __postgresql_lowers }}"},
-            matrixon_profile="synapse",
-            matrixon_database_role="standby",
-            matrixon_processes=[{"name": "main", "host": "hs1"}],
-            __postgresql_found={
-                "major": 17,
-                "memory_bytes": 2**33,
-                "cores": cores,
-                "data": "cluster",
-                "control": {"limits": limits},
-            },
-        )
-        return {line["name"]: line["value"] for line in answer["plan"]}, answer["lowers"]
+def test_a_standby_with_fewer_cores_waits_for_nothing(evaluate_each: EvaluateEach) -> None:
+    def case(**limits: int) -> dict[str, t.Any]:
+        found = {"major": 17, "memory_bytes": 2**33, "cores": 2, "data": "cluster", "control": {"limits": limits}}
+        return {"__postgresql_found": found}
 
-    # The primary has 16 cores, and will keep them.
-    settings, lowers = plan(2, max_worker_processes=20, max_connections=30)
-    assert (settings["max_worker_processes"], settings["max_connections"], lowers) == ("20", "30", False)
-    # Fewer connections are wanted on all servers, and the primary must have fewer first.
-    settings, lowers = plan(2, max_worker_processes=8, max_connections=500)
-    assert (settings["max_worker_processes"], settings["max_connections"], lowers) == ("8", "500", True)
+    answers = evaluate_each(
+        "postgresql",
+        {"plan": "{{ __postgresql_plan }}", "lowers": "{{ __postgresql_lowers }}"},
+        [
+            # The primary has 16 cores, and will keep them.
+            case(max_worker_processes=20, max_connections=30),
+            # Fewer connections are wanted on all servers, and the primary must have fewer first.
+            case(max_worker_processes=8, max_connections=500),
+        ],
+        matrixon_profile="synapse",
+        matrixon_database_role="standby",
+        matrixon_processes=[{"name": "main", "host": "hs1"}],
+    )
+    found = [({line["name"]: line["value"] for line in answer["plan"]}, answer["lowers"]) for answer in answers]
+    assert [(plan["max_worker_processes"], plan["max_connections"], lowers) for plan, lowers in found] == [
+        ("20", "30", False),
+        ("8", "500", True),
+    ]
 
 
 def test_chrony_is_judged_without_a_file_that_apparmor_would_keep_from_it(
@@ -123,43 +151,43 @@ def test_chrony_is_judged_without_a_file_that_apparmor_would_keep_from_it(
     assert not [word for word in answer["command"] if word.startswith("#")]
 
 
-@pytest.mark.parametrize(
-    ("challenge", "port_80", "first", "renewal"),
-    [
-        ("standalone", False, ["--standalone", "--preferred-challenges", "http"], ["http01_port", "http01_address"]),
-        (
-            "standalone",
-            True,
-            ["--standalone", "--preferred-challenges", "http", "--http-01-port", "8402", "--http-01-address"],
-            ["http01_port", "http01_address"],
-        ),
-        # A bare host has no web server yet.
-        ("webroot", False, ["--standalone", "--preferred-challenges", "http"], ["authenticator", "webroot_path"]),
-        ("webroot", True, ["--webroot", "--webroot-path", "/var/www/html"], ["authenticator", "webroot_path"]),
-        ("dns", True, ["--dns-rfc2136"], []),
-    ],
-)
-def test_certbot_proves_a_name_on_a_bare_host_and_renews_behind_the_load_balancer(
-    evaluate: t.Callable[..., dict[str, t.Any]], challenge: str, port_80: bool, first: list[str], renewal: list[str]
-) -> None:
-    answer = evaluate(
+CHALLENGES: list[tuple[str, bool, list[str], list[str]]] = [
+    ("standalone", False, ["--standalone", "--preferred-challenges", "http"], ["http01_port", "http01_address"]),
+    (
+        "standalone",
+        True,
+        ["--standalone", "--preferred-challenges", "http", "--http-01-port", "8402", "--http-01-address"],
+        ["http01_port", "http01_address"],
+    ),
+    # A bare host has no web server yet.
+    ("webroot", False, ["--standalone", "--preferred-challenges", "http"], ["authenticator", "webroot_path"]),
+    ("webroot", True, ["--webroot", "--webroot-path", "/var/www/html"], ["authenticator", "webroot_path"]),
+    ("dns", True, ["--dns-rfc2136"], []),
+]
+
+
+def test_certbot_proves_a_name_on_a_bare_host_and_renews_behind_the_load_balancer(evaluate_each: EvaluateEach) -> None:
+    answers = evaluate_each(
         "certificates",
         {
             "first": "{{ __certificates_certonly }}",
             "renewal": "{{ __certificates_renewal[certificates_certbot_challenge] | default([]) }}",
             "certbot": "{{ __certificates_certbot | bool }}",
         },
+        [
+            {"certificates_certbot_challenge": challenge, "__certificates_placed": {"http": port_80}}
+            for challenge, port_80, dummy, dummy in CHALLENGES
+        ],
         matrixon_profile="synapse",
-        certificates_certbot_challenge=challenge,
         certificates_certbot_dns_arguments=["--dns-rfc2136"],
         certificates_wanted=[{"name": "public", "names": ["example.com"]}],
-        __certificates_placed={"http": port_80},
         **CERTBOT,
     )
-    start = answer["first"].index(first[0])
-    assert answer["first"][start : start + len(first)] == first
-    assert [one["option"] for one in answer["renewal"]] == renewal
-    assert answer["certbot"] is True
+    for answer, (challenge, port_80, first, renewal) in zip(answers, CHALLENGES, strict=True):
+        start = answer["first"].index(first[0])
+        assert answer["first"][start : start + len(first)] == first, (challenge, port_80)
+        assert [one["option"] for one in answer["renewal"]] == renewal, (challenge, port_80)
+        assert answer["certbot"] is True
 
 
 def test_a_host_without_a_certificate_gets_no_certbot(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
@@ -258,52 +286,57 @@ PROCESSES = {
 }
 
 
-def test_a_main_process_starts_only_where_every_other_host_says_that_it_runs_none(
-    evaluate: t.Callable[..., dict[str, t.Any]],
-) -> None:
-    expressions = {"starts": "{{ __homeserver_starts_main | bool }}", "others": "{{ __homeserver_other_mains }}"}
-
-    def asked(active: str, *others: dict[str, t.Any]) -> tuple[bool, list[str]]:
-        answer = evaluate(
-            "homeserver",
-            expressions,
-            __homeserver_state={"units": [unit(MAIN, active), unit(WORKER, "inactive")]},
-            __homeserver_asked={"results": [{"item": f"hs{number}", **one} for number, one in enumerate(others, 2)]},
-            **PROCESSES,
-        )
-        return answer["starts"], answer["others"]
+def test_a_main_process_starts_only_where_every_other_host_says_that_it_runs_none(evaluate_each: EvaluateEach) -> None:
+    def case(active: str, *others: dict[str, t.Any]) -> dict[str, t.Any]:
+        return {
+            "__homeserver_state": {"units": [unit(MAIN, active), unit(WORKER, "inactive")]},
+            "__homeserver_asked": {"results": [{"item": f"hs{number}", **one} for number, one in enumerate(others, 2)]},
+        }
 
     dead, alive = {"units": [unit(MAIN, "inactive")]}, {"units": [unit(MAIN, "active")]}
-    assert asked("inactive", dead, {"units": [unit(MAIN, "failed")]}) == (True, [])
     stopping = {"units": [unit(MAIN, "deactivating")]}
-    assert asked("failed", dead, alive, stopping)[1] == ["hs3 still runs one", "hs4 still runs one"]
-    assert asked("inactive", {"unreachable": True})[1] == ["hs2 could not be asked whether it runs one"]
+    quiet, busy, away, running = evaluate_each(
+        "homeserver",
+        {"starts": "{{ __homeserver_starts_main | bool }}", "others": "{{ __homeserver_other_mains }}"},
+        [
+            case("inactive", dead, {"units": [unit(MAIN, "failed")]}),
+            case("failed", dead, alive, stopping),
+            case("inactive", {"unreachable": True}),
+            case("active"),
+        ],
+        **PROCESSES,
+    )
+    assert quiet == {"starts": True, "others": []}
+    assert busy["others"] == ["hs3 still runs one", "hs4 still runs one"]
+    assert away["others"] == ["hs2 could not be asked whether it runs one"]
     # What runs here is restarted, which makes no second one.
-    assert asked("active")[0] is False
+    assert running["starts"] is False
 
 
-def test_what_is_starting_is_waited_for_unless_its_files_are_newer(
-    evaluate: t.Callable[..., dict[str, t.Any]],
-) -> None:
-    def plan(**main: t.Any) -> tuple[list[str], list[str]]:
-        answer = evaluate(
-            "homeserver",
-            {
-                "pending": "{{ __homeserver_pending | map(attribute='name') }}",
-                "awaited": "{{ __homeserver_starting_units }}",
-                "due": "{{ __homeserver_due | map(attribute='name') }}",
-            },
-            __homeserver_state={"units": [unit(WORKER, "failed"), unit(MAIN, **main)]},
-            **PROCESSES,
-        )
-        assert answer["due"] == [name for name in ("main", "worker1") if name != "main" or main["active"] != "active"]
-        return answer["pending"], answer["awaited"]
-
-    assert plan(active="activating", sub="start", pid=70) == (["worker1"], [MAIN])
-    assert plan(active="activating", sub="start", pid=70, stale=True) == (["main", "worker1"], [])
-    # Between two tries nothing is under way.
-    assert plan(active="activating", sub="auto-restart") == (["main", "worker1"], [])
-    assert plan(active="active", sub="running", pid=70) == (["worker1"], [])
+def test_what_is_starting_is_waited_for_unless_its_files_are_newer(evaluate_each: EvaluateEach) -> None:
+    mains: list[dict[str, t.Any]] = [
+        {"active": "activating", "sub": "start", "pid": 70},
+        {"active": "activating", "sub": "start", "pid": 70, "stale": True},
+        # Between two tries nothing is under way.
+        {"active": "activating", "sub": "auto-restart"},
+        {"active": "active", "sub": "running", "pid": 70},
+    ]
+    answers = evaluate_each(
+        "homeserver",
+        {
+            "pending": "{{ __homeserver_pending | map(attribute='name') }}",
+            "awaited": "{{ __homeserver_starting_units }}",
+            "due": "{{ __homeserver_due | map(attribute='name') }}",
+        },
+        [{"__homeserver_state": {"units": [unit(WORKER, "failed"), unit(MAIN, **main)]}} for main in mains],
+        **PROCESSES,
+    )
+    assert answers == [
+        {"pending": ["worker1"], "awaited": [MAIN], "due": ["main", "worker1"]},
+        {"pending": ["main", "worker1"], "awaited": [], "due": ["main", "worker1"]},
+        {"pending": ["main", "worker1"], "awaited": [], "due": ["main", "worker1"]},
+        {"pending": ["worker1"], "awaited": [], "due": ["worker1"]},
+    ]
 
 
 def test_what_a_release_was_made_of_is_recorded_only_once_it_was_found_good() -> None:
@@ -319,39 +352,44 @@ def test_what_a_release_was_made_of_is_recorded_only_once_it_was_found_good() ->
     assert "{{ __homeserver_constraints }}" not in text and "pip, freeze" not in text
 
 
-def test_no_pool_is_set_where_the_database_does_not_count_it(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
-    def named(**variables: t.Any) -> str:
-        problems = evaluate(
-            "homeserver", {"found": "{{ __homeserver_problems }}"}, homeserver_version="1", **PROCESSES, **variables
-        )["found"]
-        return "".join(text.split(":")[0] for text in problems if "cp_max is not set there" in text)
-
+def test_no_pool_is_set_where_the_database_does_not_count_it(evaluate_each: EvaluateEach) -> None:
     pool = {"database": {"args": {"cp_max": 50}}}
-    assert named(homeserver_settings=pool) == "homeserver_settings"
-    many = named(homeserver_secret_settings=pool, homeserver_worker_settings={"worker1": pool, "worker2": {}})
-    assert many == "homeserver_secret_settings, homeserver_worker_settings"
-    assert named(homeserver_settings={"database": {"args": {"keepalives_idle": 5}}}) == ""
+    workers = {"worker1": pool, "worker2": {}}
+    answers = evaluate_each(
+        "homeserver",
+        {"found": "{{ __homeserver_problems }}"},
+        [
+            {"homeserver_settings": pool},
+            {"homeserver_secret_settings": pool, "homeserver_worker_settings": workers},
+            {"homeserver_settings": {"database": {"args": {"keepalives_idle": 5}}}},
+        ],
+        homeserver_version="1",
+        **PROCESSES,
+    )
+    named = [[text for text in answer["found"] if "cp_max is not set there" in text] for answer in answers]
+    assert ["".join(text.split(":")[0] for text in found) for found in named] == [
+        "homeserver_settings",
+        "homeserver_secret_settings, homeserver_worker_settings",
+        "",
+    ]
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_constraints_are_looked_for_in_one_place(
-    evaluate: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path, there: bool
-) -> None:
+def test_constraints_are_looked_for_in_one_place(evaluate_each: EvaluateEach, tmp_path: pathlib.Path) -> None:
     """The run is called where the relative path leads to a file, and a role looks for it elsewhere."""
-    file = tmp_path / "constraints.txt"
-    if there:
-        file.write_text("")
-    for name, good in (("README.md", False), (str(file), there), ("", True)):
-        answer = evaluate(
-            "homeserver",
-            {"problems": "{{ __homeserver_problems }}", "used": "{{ __homeserver_constraints_used }}"},
-            homeserver_version="1.2.3",
-            homeserver_constraints_file=name,
-            **PROCESSES,
-        )
+    there, absent = tmp_path / "constraints.txt", tmp_path / "absent.txt"
+    there.write_text("")
+    wanted = {"README.md": False, str(there): True, str(absent): False, "": True}
+    answers = evaluate_each(
+        "homeserver",
+        {"problems": "{{ __homeserver_problems }}", "used": "{{ __homeserver_constraints_used }}"},
+        [{"homeserver_constraints_file": name} for name in wanted],
+        homeserver_version="1.2.3",
+        **PROCESSES,
+    )
+    for answer, (name, good) in zip(answers, wanted.items(), strict=True):
         found = [text for text in answer["problems"] if text.startswith("homeserver_constraints_file: ")]
-        assert (found == []) is good
-        assert ("given" in answer["used"]) is (name != "")
+        assert (found == []) is good, name
+        assert ("given" in answer["used"]) is (name != ""), name
 
 
 # What Synapse itself makes of a process's files.
@@ -414,15 +452,16 @@ def test_a_worker_that_serves_media_has_it_and_the_main_process_has_it_no_more(
     }
 
 
-def test_whom_synapse_asks_for_keys_is_said(evaluate: t.Callable[..., dict[str, t.Any]]) -> None:
-    def written(**variables: t.Any) -> t.Any:
-        given = {"homeserver_version": "1.163.2", **PROCESSES, **variables}
-        files = evaluate("homeserver", {"files": "{{ __homeserver_configuration.files }}"}, **given)["files"]
-        (text,) = [file["content"] for file in files if file["path"] == "homeserver.yaml"]
-        return yaml.safe_load(text)["trusted_key_servers"]
-
-    assert written() == [{"server_name": "matrix.org"}]
-    assert written(homeserver_trusted_key_servers=[]) == []
+def test_whom_synapse_asks_for_keys_is_said(evaluate_each: EvaluateEach) -> None:
+    answers = evaluate_each(
+        "homeserver",
+        {"files": "{{ __homeserver_configuration.files }}"},
+        [{}, {"homeserver_trusted_key_servers": []}],
+        homeserver_version="1.163.2",
+        **PROCESSES,
+    )
+    written = [file["content"] for answer in answers for file in answer["files"] if file["path"] == "homeserver.yaml"]
+    assert [yaml.safe_load(text)["trusted_key_servers"] for text in written] == [[{"server_name": "matrix.org"}], []]
 
 
 def test_processes_are_removed_everywhere_before_one_is_started_anywhere() -> None:

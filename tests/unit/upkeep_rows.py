@@ -76,6 +76,8 @@ def holder(seconds: float | None = 7200.0, **changes: Any) -> dict[str, Any]:
         "state": "idle in transaction",
         "age": 5000.0,
         "seconds": seconds,
+        "held": seconds,
         "name": None,
+        "catalogs": False,
         **changes,
     }

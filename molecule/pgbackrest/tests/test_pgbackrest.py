@@ -223,3 +223,7 @@ def test_the_engine_on_this_host(tests_here: t.Callable[[str, str], None]) -> No
 
 def test_the_server_of_this_host_starts_with_what_is_advised(tests_here: t.Callable[[str, str], None]) -> None:
     tests_here("tests/integration/performance/test_tuning_starts.py", "starts")
+
+
+def test_the_upkeep_on_this_host_has_the_rights_that_came_with_17(tests_here: t.Callable[[str, str], None]) -> None:
+    tests_here("tests/integration/upkeep/test_upkeep_rights.py", "rights")

@@ -29,6 +29,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.process impor
     uninterrupted,
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import unseen
 
 # Below an archive: segments of branches that its server has left, a directory for each time that some were set aside,
 # and the history of the server.
@@ -186,7 +187,7 @@ class Archive:
 def set_aside(path: str) -> dict[str, str]:
     """Return what was set aside in an archive, name to path."""
     found = {}
-    for folder, _folders, names in os.walk(os.path.join(path, ASIDE)):
+    for folder, _folders, names in os.walk(os.path.join(path, ASIDE), onerror=unseen):
         found.update({name: os.path.join(folder, name) for name in names})
     return found
 

@@ -49,6 +49,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     Deadline,
     ProbeFailure,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import unseen
 from ansible_collections.matrixon.ops.plugins.module_utils._report import (
     CRITICAL,
     OK,
@@ -506,6 +507,6 @@ def tree_bytes(path: str) -> int:
     """Return the length of all files below a directory."""
     return sum(
         os.stat(os.path.join(parent, name), follow_symlinks=False).st_size
-        for parent, dummy, names in os.walk(path)
+        for parent, dummy, names in os.walk(path, onerror=unseen)
         for name in names
     )

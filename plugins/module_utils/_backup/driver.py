@@ -27,6 +27,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._backup.manifest impo
 )
 from ansible_collections.matrixon.ops.plugins.module_utils._backup.process import Runner, damaged, this_user
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import INTERNAL, Deadline
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import unseen
 
 # (the set's directory, its manifest) from the full set to the wanted one
 Chain = list[tuple[str, Manifest]]
@@ -138,7 +139,7 @@ def as_damage(set_id: str) -> t.Iterator[None]:
 def entries(directory: str, folder: str, deadline: Deadline) -> tuple[FileEntry, ...]:
     """Return the files below a folder of a set with their lengths and checksums."""
     found = []
-    for parent, folders, names in os.walk(os.path.join(directory, folder)):
+    for parent, folders, names in os.walk(os.path.join(directory, folder), onerror=unseen):
         folders.sort()
         for name in sorted(names):
             path = os.path.join(parent, name)

@@ -72,6 +72,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._probe import (
     Deadline,
     ProbeFailure,
 )
+from ansible_collections.matrixon.ops.plugins.module_utils._procfs import unseen
 
 OLDEST = (0, 14)
 # From here on restic can be told not to walk over the files a second time, only to know how far it is.
@@ -811,7 +812,7 @@ def overlay(staging: bytes, target: bytes) -> None:
 def _drop_special(target: bytes) -> int:
     """Remove devices, pipes and sockets below a directory, and return how many there were."""
     found = 0
-    for folder, dummy, names in os.walk(target):
+    for folder, dummy, names in os.walk(target, onerror=unseen):
         for name in names:
             path = os.path.join(folder, name)
             mode = os.lstat(path).st_mode
@@ -824,7 +825,7 @@ def _drop_special(target: bytes) -> int:
 def _counted(target: bytes, deadline: Deadline) -> tuple[int, int]:
     """Return how many regular files are below a directory, and their bytes."""
     files = size = 0
-    for folder, dummy, names in os.walk(target):
+    for folder, dummy, names in os.walk(target, onerror=unseen):
         deadline.require("counting what came back")
         for name in names:
             info = os.lstat(os.path.join(folder, name))

@@ -81,6 +81,8 @@ class Question:
     right: str | None = None
 
 
+DROP_SLOT = "drop it with pg_drop_replication_slot"
+
 STATS = "pg_read_all_stats"
 SETTINGS = "pg_read_all_settings"
 
@@ -143,7 +145,7 @@ FROM pg_stat_wal_receiver""",
         ),
         "slots": Question(
             """
-SELECT slot_name AS name, active, wal_status,
+SELECT slot_name AS name, active, wal_status, nullif(current_setting('max_slot_wal_keep_size'), '-1') AS most,
        pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::float8 AS retained
 FROM pg_replication_slots ORDER BY slot_name""",
             role=PRIMARY,
@@ -460,13 +462,19 @@ def _judge_slot(row: Row, facts: Facts, limits: Limits) -> Verdict:
     target = _part(facts, "slot", row["name"])
     retained = None if row["retained"] is None else max(0.0, row["retained"])
     if row["wal_status"] == "lost":
-        message = f"slot {row['name']} is lost: its WAL was removed, what used it must be built again"
+        message = f"slot {row['name']} is lost: its WAL was removed, what used it must be built again; {DROP_SLOT}"
         return Verdict(CRITICAL, message, target=target)
     keeps = "no WAL" if retained is None else f"{human_bytes(retained)} of WAL"
-    idle = "" if row["active"] else " and is inactive: nothing reads from it, so it keeps more and more"
-    message = f"slot {row['name']} keeps {keeps}{idle}"
+    message = f"slot {row['name']} keeps {keeps}{'' if row['active'] else _idle(row)}"
     floor = Verdict(OK if row["active"] else WARNING, message, value=retained, target=target)
     return floor if retained is None else _worse(floor, grade(retained, limits, message, target=target))
+
+
+def _idle(row: Row) -> str:
+    if row["retained"] is None:
+        return f" and is inactive: nothing has read from it yet; if nothing will, {DROP_SLOT}"
+    much = f"up to {row['most']} (max_slot_wal_keep_size) and is lost then" if row["most"] else "more and more"
+    return f" and is inactive: nothing reads from it, so it keeps {much}; if nothing will read again, {DROP_SLOT}"
 
 
 @_of("wraparound")

@@ -167,15 +167,19 @@ class Hand:
         if found:
             row = found[0]
             since = f", since {human_seconds(max(0.0, row['seconds']))}" if row["seconds"] is not None else ""
-            if row["pid"] is None:
-                return f"lock {row['mode']} held by a prepared transaction"
+            if row["kind"] == "prepared":
+                return f"lock {row['mode']} held by {planning.holder_words(row)}; {planning.PREPARED_WAY_OUT}"
             words = ", ".join(word for word in (row["user"], row["application"], row["state"]) if word)
             return f"lock {row['mode']} held by pid {row['pid']} ({words}{since})"
-        holders = self.control.rows(questions.HOLDERS) if work.kind in (REINDEX, DROP) else []
-        oldest = planning.oldest_since(holders)
+        oldest = self.older(work) if work.kind in (REINDEX, DROP) else None
         return (
             f"it waits for {planning.holder_words(oldest)}" if oldest else "whoever held the lock has let it go since"
         )
+
+    def older(self, work: Work) -> Row | None:
+        """Return the oldest transaction for which a rebuild of an index waits at its end."""
+        found = self.control.rows(questions.OLDER.format(oid=work.table_oid))
+        return max(found, key=lambda row: row["seconds"] or 0.0) if found else None
 
     def room(self, tablespace: int) -> float | str:
         """Return how many bytes are free where an index lies, or why that is not known."""
@@ -275,9 +279,13 @@ def _vacuumed(hand: Hand, work: Work, rules: Rules, before: Row, after: Row) -> 
     kept = after["dead"] >= rules.dead_rows
     unfrozen = work.freeze and all(after[age] >= FROZEN * before[age] for age in ("xid_age", "mxid_age"))
     if kept or unfrozen:
-        held = [row for row in hand.control.rows(questions.HOLDERS) if row["age"] is not None]
+        catalog = work.schema == "pg_catalog"
+        rows = hand.control.rows(questions.HOLDERS)
+        held = [row for row in rows if row["age"] is not None and (catalog or not row["catalogs"])]
         status = WARNING
-        who = planning.holder_words(held[0]) if held else "somebody who has let go since; the next run takes them"
+        who = "nobody who can be seen now; the next run takes them, if whoever it was has let go"
+        if held:
+            who = f"{planning.holder_words(held[0])}; {planning.way_out(held[0])}"
         what = f"{digits(after['dead'])} dead rows cannot be removed" if kept else "rows cannot be frozen"
         words.append(f"{what}: kept by {who}")
     return Step(status, "; ".join(words), after["dead"], True, None, before["dead"], after["dead"])
@@ -301,9 +309,10 @@ def _rebuild(hand: Hand, work: Work) -> Step:
     narrow = planning.too_narrow(dataclasses.replace(work, size=before["size"]), hand.room)
     if narrow:
         return Step(WARNING, narrow)
-    oldest = planning.oldest_since(hand.control.rows(questions.HOLDERS))
-    if oldest and oldest["seconds"] >= OLD_TRANSACTION:
-        return Step(WARNING, f"not begun, for a rebuild would wait at its end for {planning.holder_words(oldest)}")
+    oldest = hand.older(work)
+    if oldest and (oldest["seconds"] or 0.0) >= OLD_TRANSACTION:
+        who = f"{planning.holder_words(oldest)}; {planning.way_out(oldest)}"
+        return Step(WARNING, f"not begun, for a rebuild would wait at its end for {who}")
     hand.run(work.statement, hand.allowed())
     after = hand.index(work)
     if after is None or not after["valid"] or after["oid"] == before["oid"]:
@@ -359,6 +368,10 @@ def _clear(hand: Hand, work: Work) -> tuple[bool, str]:
     ]
     words, changed = [], False
     for row in left:
+        if not row["owned"]:
+            changed = True
+            words.append(f"its leftover {row['name']} is still there: {planning.NOT_OWNED}, which this login is not")
+            continue
         rest = Work(DROP, row["schema"], row["name"], row["oid"], "", table_oid=work.table_oid)
         try:
             hand.run(rest.statement, max(1.0, min(hand.deadline.remaining() - GRACE, hand.limits.lock_timeout * 2)))

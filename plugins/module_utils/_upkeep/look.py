@@ -176,10 +176,12 @@ def judge_horizon(holders: list[Row], facts: Facts, limits: Limits) -> Verdict:
     if not aged:
         return grade(0.0, limits, "nobody keeps VACUUM from removing rows")
     oldest = max(aged, key=lambda row: row["age"])
-    words = plan.holder_words(oldest)
-    return grade(
-        oldest["age"], limits, f"what died within the last {digits(oldest['age'])} transactions is kept by {words}"
-    )
+    where = " in the system catalogs" if oldest["catalogs"] else ""
+    words = f"what died{where} within the last {digits(oldest['age'])} transactions"
+    said = grade(oldest["age"], limits, f"{words} is kept by {plan.holder_words(oldest)}")
+    if said.status == OK:
+        return said
+    return dataclasses.replace(said, message=f"{said.message}; {plan.way_out(oldest)}")
 
 
 @_of("prepared")
@@ -192,7 +194,7 @@ def judge_prepared(rows: list[Row], facts: Facts, limits: Limits) -> Verdict:
         max(0.0, row["seconds"]),
         limits,
         f"the prepared transaction {row['name']} of {row['user']} in {row['database']} is "
-        f"{human_seconds(max(0.0, row['seconds']))} old; end it with COMMIT PREPARED or ROLLBACK PREPARED",
+        f"{human_seconds(max(0.0, row['seconds']))} old; {plan.PREPARED_WAY_OUT}",
     )
 
 

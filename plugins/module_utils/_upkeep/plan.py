@@ -26,7 +26,9 @@ ROOM = 2
 LEFTOVER = re.compile(r"^(?P<stem>.+)_cc(new|old)[0-9]*$")
 # The server cuts names at 63 bytes, and the stem of a leftover's before its suffix.
 LONGEST_STEM = 50
-NOT_PERMITTED = "this login may not vacuum or analyse the table; give it the table's owner, or MAINTAIN (17 and later)"
+_RIGHT = "give it the table's owner, or MAINTAIN (17 and later), and USAGE of the schema"
+NOT_PERMITTED = f"this login may not vacuum or analyse the table; {_RIGHT}"
+NOT_OWNED = "only the owner of the table or of its schema may drop it"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def make(facts: Facts, rules: Rules, room: t.Callable[[int], float | str]) -> Pl
         if not index["valid"]:
             _plan_invalid(plan, index, indexes, rules, busy)
         elif rules.reindex:
-            _plan_index(plan, index, bloat.of_index(index, known, block), rules, room)
+            left = [other for other in indexes if not other["valid"] and not other["owned"]]
+            left = [other for other in left if twin_of(other, [index])]
+            _plan_index(plan, index, bloat.of_index(index, known, block), rules, room, left)
     plan.works.sort(key=_order)
     return plan
 
@@ -186,8 +190,8 @@ def dead_share(table: Row) -> float:
 
 def oldest_since(holders: t.Sequence[Row]) -> Row | None:
     """Return who has kept VACUUM from removing rows for longest, of those whose beginning is known."""
-    known = [row for row in holders if row["seconds"] is not None]
-    return max(known, key=lambda row: row["seconds"]) if known else None
+    known = [row for row in holders if row["held"] is not None]
+    return max(known, key=lambda row: row["held"]) if known else None
 
 
 def holder_words(row: Row) -> str:
@@ -197,9 +201,29 @@ def holder_words(row: Row) -> str:
         return f"the prepared transaction {row['name']} of {row['user']}{since}"
     if row["kind"] == "slot":
         return f"the {row['state']} replication slot {row['name']}"
+    if row["kind"] == "autovacuum":
+        return f"autovacuum, pid {row['pid']}{since}"
     words = ", ".join(word for word in (row["user"], row["application"], row["state"]) if word)
     what = "the feedback of a standby, " if row["kind"] == "standby" else "a transaction of "
     return f"{what}pid {row['pid']} ({words}){since}"
+
+
+PREPARED_WAY_OUT = "end it with COMMIT PREPARED or ROLLBACK PREPARED"
+
+
+def way_out(row: Row) -> str:
+    """Say what a person can do about who holds a snapshot."""
+    if row["kind"] == "prepared":
+        return PREPARED_WAY_OUT
+    if row["kind"] == "slot" and row["state"] == "inactive":
+        return "let its reader come back, or drop it with pg_drop_replication_slot"
+    if row["kind"] == "slot":
+        return f"see what its reader, at pid {row['pid']}, is busy with"
+    if row["kind"] == "standby":
+        return "end the query on the standby that it stands for, or set hot_standby_feedback there to off"
+    if row["kind"] == "autovacuum":
+        return "it ends by itself"
+    return f"let it end, or end it with pg_terminate_backend({row['pid']})"
 
 
 def _plan_table(plan: Plan, table: Row, options: Row, rules: Rules, oldest: Row | None, block: int) -> None:
@@ -257,11 +281,11 @@ def _analyze_reason(table: Row, options: Row, rules: Rules) -> str | None:
 
 def _useless(table: Row, oldest: Row | None) -> str | None:
     """Say why another VACUUM would remove nothing: whoever kept rows from the last one still does."""
-    if oldest is None or table["vacuumed"] is None or oldest["seconds"] <= table["vacuumed"]:
+    if oldest is None or table["vacuumed"] is None or oldest["held"] <= table["vacuumed"]:
         return None
     return (
         f"another VACUUM would remove nothing: what died since the last one {human_seconds(table['vacuumed'])} ago is "
-        f"kept by {holder_words(oldest)}"
+        f"kept by {holder_words(oldest)}; {way_out(oldest)}"
     )
 
 
@@ -269,7 +293,12 @@ def _useless(table: Row, oldest: Row | None) -> str | None:
 
 
 def _plan_index(
-    plan: Plan, index: Row, estimate: bloat.Estimate | None, rules: Rules, room: t.Callable[[int], float | str]
+    plan: Plan,
+    index: Row,
+    estimate: bloat.Estimate | None,
+    rules: Rules,
+    room: t.Callable[[int], float | str],
+    left: t.Sequence[Row],
 ) -> None:
     if estimate is None or estimate.size < rules.reindex_size or estimate.share < rules.reindex_share:
         return
@@ -288,12 +317,15 @@ def _plan_index(
         size=estimate.size,
         tablespace=index["tablespace"],
     )
-    plan.add(work, rules, _against_rebuild(index, work, room))
+    plan.add(work, rules, _against_rebuild(index, work, room, left))
 
 
-def _against_rebuild(index: Row, work: Work, room: t.Callable[[int], float | str]) -> str | None:
+def _against_rebuild(index: Row, work: Work, room: t.Callable[[int], float | str], left: t.Sequence[Row]) -> str | None:
     if not index["permitted"]:
-        return "this login may not rebuild the index; give it the table's owner, or MAINTAIN (17 and later)"
+        return f"this login may not rebuild the index; {_RIGHT}"
+    if left:
+        # Else each run that does not end would leave one more, and every write pays for all of them.
+        return f"a rebuild has left {left[0]['name']}, which is to go first, and {NOT_OWNED}"
     if index["exclusion"]:
         return "the index of an exclusion constraint cannot be rebuilt without locking the table"
     return too_narrow(work, room)
@@ -318,7 +350,7 @@ def _plan_invalid(plan: Plan, index: Row, indexes: t.Sequence[Row], rules: Rules
         return
     why = f"left by a rebuild of {twin['name']} that did not end; the index itself is valid"
     work = Work(DROP, index["schema"], index["name"], index["oid"], why, table_oid=index["table_oid"])
-    plan.add(work, rules, None if index["owned"] else "only the table's owner may drop it")
+    plan.add(work, rules, None if index["owned"] else NOT_OWNED)
 
 
 def twin_of(index: Row, indexes: t.Sequence[Row]) -> Row | None:

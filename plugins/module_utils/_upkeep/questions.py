@@ -56,23 +56,51 @@ FROM (SELECT dattablespace::bigint AS tablespace FROM pg_database WHERE datname 
 AGES = """
 SELECT datname AS database, age(datfrozenxid)::float8 AS xid, mxid_age(datminmxid)::float8 AS mxid FROM pg_database"""
 
-# Who keeps VACUUM from removing rows. Sessions in other databases do so for shared catalogs only.
-HOLDERS = """
-SELECT CASE WHEN backend_type = 'walsender' THEN 'standby' ELSE 'session' END AS kind, pid, usename AS user,
-       application_name AS application, state, greatest(age(backend_xmin), age(backend_xid))::float8 AS age,
-       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, NULL AS name
+# A VACUUM has a snapshot, too, but nothing waits for it and it keeps no rows.
+_SESSION = """
+SELECT CASE WHEN backend_type = 'walsender' AND datname IS NULL THEN 'standby'
+            WHEN backend_type = 'autovacuum worker' THEN 'autovacuum' ELSE 'session' END AS kind,
+       pid, usename AS user, application_name AS application, state,
+       greatest(age(backend_xmin), age(backend_xid))::float8 AS age,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds,
+       extract(epoch FROM clock_timestamp() - CASE WHEN state LIKE 'idle%' THEN state_change
+           ELSE greatest(xact_start, query_start) END)::float8 AS held, NULL AS name, false AS catalogs
 FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
-  AND (datname = current_database() OR datname IS NULL) AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
-UNION ALL
+WHERE pid <> pg_backend_pid() AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)"""
+_PREPARED = """
 SELECT 'prepared', NULL, owner, NULL, NULL, age(transaction)::float8,
-       extract(epoch FROM clock_timestamp() - prepared)::float8, gid
-FROM pg_prepared_xacts WHERE database = current_database()
-UNION ALL
+       extract(epoch FROM clock_timestamp() - prepared)::float8,
+       extract(epoch FROM clock_timestamp() - prepared)::float8, gid, false
+FROM pg_prepared_xacts WHERE database = current_database()"""
+
+
+def _slots(column: str, catalogs: str) -> str:
+    return f"""
 SELECT 'slot', active_pid, NULL, NULL, CASE WHEN active THEN 'active' ELSE 'inactive' END,
-       age(xmin)::float8, NULL, slot_name
-FROM pg_replication_slots WHERE xmin IS NOT NULL
+       age({column})::float8, NULL, NULL, slot_name, {catalogs}
+FROM pg_replication_slots WHERE {column} IS NOT NULL"""
+
+
+# Who keeps VACUUM from removing rows, and since when at least (held): a transaction may be older than its snapshot.
+# Sessions in other databases do so for shared catalogs only, a logical slot for the catalogs of all databases.
+HOLDERS = f"""{_SESSION}
+  AND (datname = current_database() OR datname IS NULL) AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+UNION ALL{_PREPARED}
+UNION ALL{_slots("xmin", "false")}
+UNION ALL{_slots("catalog_xmin", "true")}
 ORDER BY age DESC NULLS LAST"""
+
+# Which prepared transaction a lock belongs to: each has one on its own id, too, under the same virtual id.
+_OWN = "(SELECT virtualtransaction, transactionid FROM pg_locks WHERE locktype = 'transactionid' AND pid IS NULL) o"
+_SAME = "l.pid IS NULL AND o.virtualtransaction = l.virtualtransaction"
+
+# Whom a rebuild waits for: those with a snapshot in this database, and those who hold any lock on the table.
+OLDER = f"""{_SESSION} AND backend_type <> 'autovacuum worker'
+  AND datname = current_database() AND (backend_xmin IS NOT NULL OR pid IN (
+    SELECT pid FROM pg_locks WHERE locktype = 'relation' AND relation = {{oid}} AND granted))
+UNION ALL{_PREPARED} AND EXISTS (
+    SELECT FROM pg_locks l JOIN {_OWN} ON {_SAME}
+    WHERE l.locktype = 'relation' AND l.relation = {{oid}} AND o.transactionid = transaction)"""
 
 PREPARED = """
 SELECT gid AS name, owner AS user, database, extract(epoch FROM clock_timestamp() - prepared)::float8 AS seconds
@@ -96,14 +124,16 @@ FROM pg_stat_replication WHERE state IN ('streaming', 'catchup') AND replay_lsn 
 BASEBACKUPS = "SELECT count(*) AS count FROM pg_stat_progress_basebackup"
 
 # Whom a statement may have waited for. VACUUM and ANALYZE wait for the strong locks only, a rebuild for all.
-LOCKED_BY = """
-SELECT l.pid, l.mode, a.usename AS user, a.application_name AS application, a.state,
-       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
+LOCKED_BY = f"""
+SELECT CASE WHEN p.gid IS NULL THEN 'session' ELSE 'prepared' END AS kind, p.gid AS name, l.pid, l.mode,
+       coalesce(a.usename, p.owner) AS user, a.application_name AS application, a.state,
+       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 AS seconds
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-WHERE l.locktype = 'relation' AND l.relation = {oid} AND l.granted AND ({modes})
-  AND l.pid IS DISTINCT FROM pg_backend_pid()
+LEFT JOIN {_OWN} ON {_SAME} LEFT JOIN pg_prepared_xacts p ON p.transaction = o.transactionid
+WHERE l.locktype = 'relation' AND l.relation = {{oid}} AND l.granted AND ({{modes}})
+  AND l.pid IS DISTINCT FROM pg_backend_pid() AND (l.pid IS NOT NULL OR p.gid IS NOT NULL)
   AND l.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-ORDER BY a.xact_start LIMIT 1"""
+ORDER BY coalesce(a.xact_start, p.prepared) LIMIT 1"""
 STRONG = "l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')"
 ANY = "true"
 
@@ -142,7 +172,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relpages:
        extract(epoch FROM clock_timestamp() - greatest(s.last_analyze, s.last_autoanalyze))::float8 AS analyzed,
        greatest(age(c.relfrozenxid), age(x.relfrozenxid))::float8 AS xid_age,
        greatest(mxid_age(c.relminmxid), mxid_age(x.relminmxid))::float8 AS mxid_age,
-       {_may(number)} AS permitted
+       {_may_tend(number)} AS permitted
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class x ON x.oid = c.reltoastrelid LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND {_SCHEMAS}"""
@@ -155,7 +185,7 @@ SELECT i.indexrelid::bigint AS oid, n.nspname AS schema, x.relname AS name, c.oi
        c.relname AS table, x.relpages::float8 AS pages, x.reltuples::float8 AS tuples, a.amname AS method,
        i.indisvalid AND i.indisready AND i.indislive AS valid,
        i.indisexclusion AS exclusion, coalesce(x.reloptions, '{{}}') AS options, x.reltablespace::bigint AS tablespace,
-       {_may(number)} AS permitted, {_owner()} AS owned,
+       {_may_rebuild(number)} AS permitted, {_OWNER} OR pg_has_role(n.nspowner, 'USAGE') AS owned,
        (i.indrelid, i.indisunique, i.indclass::text, i.indcollation::text, i.indoption::text, i.indkey::text,
         i.indexprs::text, i.indpred::text)::text AS shape,
        ARRAY(SELECT CASE WHEN k.number = 0 THEN x.relname::text || '/' || b.attname ELSE c.relname::text || '/' ||
@@ -168,16 +198,25 @@ WHERE x.relkind = 'i' AND c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AN
   AND n.nspname <> 'pg_catalog'"""
 
 
-def _owner() -> str:
-    return "pg_has_role(c.relowner, 'USAGE')"
-
-
-def _may(number: int) -> str:
-    """Return the server's own rule for VACUUM, ANALYZE and REINDEX; a superuser is a member of every role."""
-    database = """(NOT c.relisshared AND
+# A superuser is a member of every role, and an index is dropped by the owner of its table or of its schema.
+_OWNER = "pg_has_role(c.relowner, 'USAGE')"
+_DATABASE = """(NOT c.relisshared AND
         (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()))"""
+
+
+def _may_tend(number: int) -> str:
+    """Return the server's own rule for VACUUM and ANALYZE of a table by its name."""
+    return _may(number, f"{_OWNER} OR {_DATABASE}")
+
+
+def _may_rebuild(number: int) -> str:
+    """Return the server's own rule for REINDEX INDEX, to which owning the database gives no right."""
+    return _may(number, _OWNER)
+
+
+def _may(number: int, owner: str) -> str:
     right = " OR has_table_privilege(c.oid, 'MAINTAIN')" if number >= 170000 else ""
-    return f"({_owner()} OR {database}{right})"
+    return f"(({owner}{right}) AND has_schema_privilege(n.oid, 'USAGE'))"
 
 
 def questions(number: int) -> dict[str, Question]:

@@ -84,6 +84,8 @@ def start(base: pathlib.Path, major: int) -> Cluster:
     server.make()
     with open(server.data / "postgresql.auto.conf", "a", encoding="utf-8") as file:
         file.write("listen_addresses = '127.0.0.1'\nautovacuum = off\nmax_prepared_transactions = 5\n")
+        # For a logical slot.
+        file.write("wal_level = logical\n")
     server.start()
     server.sql(f"CREATE DATABASE {DATABASE}")
     return server

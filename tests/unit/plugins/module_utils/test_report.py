@@ -134,3 +134,38 @@ def test_the_schema_refuses(harm):
 def test_what_the_page_draws_is_in_the_schema():
     for document in samples.pictured_fleet():
         VALIDATOR.validate(document)
+
+
+class Ended(Exception):
+    """The module has said something and ended."""
+
+
+class Module:
+    """As AnsibleModule ends."""
+
+    def __init__(self, **params: object) -> None:
+        self.params = {"detail": "full", "fail_on": "never", **params}
+
+    def exit_json(self, **result: object) -> None:
+        raise Ended("good", result)
+
+    def fail_json(self, **result: object) -> None:
+        raise Ended("failed", result)
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "given", "how", "changed"),
+    [("never", {}, "good", False), ("critical", {"changed": True}, "good", True), ("warning", {}, "failed", False)],
+)
+def test_a_module_leaves_with_its_report_and_fails_from_the_status_on_that_was_asked_for(
+    fail_on: str, given: dict[str, bool], how: str, changed: bool
+) -> None:
+    options = {"target": "hs1", "deployment": "example", "profile": "synapse", "unknown_as": "warning"}
+    report = _report.report_of("user_probe", options, STARTED, [check("unknown")], {"answer": "so"})
+    assert report.status == "warning" and report.target == "hs1" and report.finished > STARTED
+    with pytest.raises(Ended) as caught:
+        _report.leave(Module(fail_on=fail_on), report, plan=["one"], **given)
+    ended, result = caught.value.args
+    assert (ended, result["changed"], result["plan"]) == (how, changed, ["one"])
+    assert result["msg"] == _report.headline(report) and result["report"]["facts"] == {"answer": "so"}
+    VALIDATOR.validate(result["report"])

@@ -59,7 +59,7 @@ def replay(**row: Any) -> dict[str, Any]:
 
 
 def slot(**row: Any) -> dict[str, Any]:
-    return {"name": "b", "active": True, "wal_status": "reserved", "retained": 0.0, **row}
+    return {"name": "b", "active": True, "wal_status": "reserved", "retained": 0.0, "most": None, **row}
 
 
 def session(**row: Any) -> dict[str, Any]:
@@ -296,6 +296,18 @@ def test_no_standby_wanted_and_none_connected_is_skipped() -> None:
 
 def test_no_walreceiver_is_critical() -> None:
     assert one("walreceiver", walreceiver=[]).status == "critical"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (slot(active=False), "keeps more and more; if nothing will read again, drop it"),
+        (slot(active=False, most="1GB"), "keeps up to 1GB (max_slot_wal_keep_size) and is lost then"),
+        (slot(active=False, retained=None), "keeps no WAL and is inactive: nothing has read from it yet"),
+    ],
+)
+def test_what_an_idle_slot_will_come_to_is_said(row: dict[str, Any], words: str) -> None:
+    assert words in one("slots", slots=[row]).message
 
 
 def test_no_slots_is_skipped() -> None:

@@ -64,7 +64,13 @@ def judge(name: str, **changes: Any) -> Verdict:
         ("database_freeze_age", {"ages": [{"database": "a", "xid": 0.0, "mxid": 1.2e9}]}, "critical", "multixact"),
         ("database_horizon", {}, "ok", "nobody"),
         ("database_horizon", {"holders": [holder(age=999_999.0)]}, "ok", "pid 4711"),
-        ("database_horizon", {"holders": [holder(age=1e6)]}, "warning", "pid 4711"),
+        ("database_horizon", {"holders": [holder(age=1e6)]}, "warning", "pg_terminate_backend(4711)"),
+        (
+            "database_horizon",
+            {"holders": [holder(), holder(None, age=50e6, kind="slot", name="copy", catalogs=True)]},
+            "critical",
+            "what died in the system catalogs within",
+        ),
         ("database_prepared", {}, "ok", "no prepared"),
         (
             "database_prepared",

@@ -117,10 +117,31 @@ def test_a_vacuum_that_may_remove_something_is_run(since: float | None, vacuumed
         (holder(kind="prepared", name="tx1"), "the prepared transaction tx1 of synapse since 2.0 h"),
         (holder(None, kind="slot", name="db2", state="inactive"), "the inactive replication slot db2"),
         (holder(None, kind="standby"), "the feedback of a standby, pid 4711 (synapse, worker1, idle in transaction)"),
+        (holder(60.0, kind="autovacuum"), "autovacuum, pid 4711 since 60 s"),
     ],
 )
 def test_each_holder_is_named_for_what_it_is(row: dict[str, Any], words: str) -> None:
     assert plan.holder_words(row) == words
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (holder(kind="prepared"), "ROLLBACK PREPARED"),
+        (holder(kind="slot", state="inactive"), "pg_drop_replication_slot"),
+        (holder(kind="slot", state="active"), "pid 4711"),
+        (holder(kind="standby"), "hot_standby_feedback"),
+        (holder(kind="autovacuum"), "by itself"),
+        (holder(), "pg_terminate_backend(4711)"),
+    ],
+)
+def test_for_each_holder_there_is_a_way_out(row: dict[str, Any], words: str) -> None:
+    assert words in plan.way_out(row)
+
+
+def test_a_transaction_that_is_older_than_its_snapshot_holds_since_the_snapshot() -> None:
+    found = make(table(dead=50_000.0), holders=[holder(7200.0, held=10.0)])
+    assert [work.kind for work in found.works] == [VACUUM] and found.held == []
 
 
 def test_the_order_is_leftovers_freeze_vacuum_analyze_rebuild_and_the_worst_first() -> None:
@@ -196,6 +217,16 @@ def test_only_leftovers_of_a_rebuild_are_dropped() -> None:
         found = make(indexes=[twin, strange])
         assert found.works == [] and found.strange == [strange]
     assert make(indexes=[index(valid=False), index(oid=3, name="events_body_ccnew", valid=False)]).works == []
+
+
+def test_what_only_its_owner_may_drop_is_for_him_and_no_rebuild_leaves_another() -> None:
+    bloated, other = index(owned=False), index(oid=4, name="events_other", owned=False)
+    left = index(oid=3, name="events_body_ccnew", valid=False, owned=False)
+    found = make(indexes=[bloated, left, other])
+    assert [work.target for work in found.works] == ["public.events_other"], "an index of its own"
+    reasons = {held.work.target: held.reason for held in found.held}
+    assert plan.NOT_OWNED in reasons["public.events_body_ccnew"]
+    assert "a rebuild has left events_body_ccnew" in reasons["public.events_body"]
 
 
 def test_what_is_being_built_is_no_leftover_and_a_long_name_is_cut_as_the_server_does() -> None:
