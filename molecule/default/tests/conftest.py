@@ -6,8 +6,10 @@ import http.client
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import typing as t
@@ -212,27 +214,58 @@ def run_python(server: t.Callable[[str], t.Any]) -> t.Callable[..., t.Any]:
     return run
 
 
-@pytest.fixture(scope="session")
-def playbook() -> t.Callable[..., Run]:
-    """Call a playbook against the fleet, as its operator would."""
+class Begun(t.NamedTuple):
+    """A playbook that runs, and what it prints."""
 
-    def call(name: str, *arguments: str) -> Run:
+    process: subprocess.Popen[bytes]
+    output: t.IO[str]
+
+    def wait(self, seconds: float) -> Run:
+        """Wait for its end, and see to it if there is none."""
+        try:
+            self.process.wait(seconds)
+        finally:
+            self.kill()
+        return Run(self.process.returncode, self.said())
+
+    def kill(self) -> None:
+        """End it in the middle, as a controller does that dies."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def said(self) -> str:
+        self.output.seek(0)
+        return self.output.read()
+
+
+@pytest.fixture(scope="session")
+def begun() -> t.Callable[..., Begun]:
+    """Start a playbook against the fleet, in a group of processes of its own."""
+
+    def start(name: str, *arguments: str) -> Begun:
         inventory = os.environ["MOLECULE_INVENTORY_FILE"]
         command = ["ansible-playbook", "-i", str(pathlib.Path(inventory).parent), f"playbooks/{name}.yml", *arguments]
-        environment = {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PLAYBOOK_TIMEOUT_S,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout + done.stderr)
+        # A file, for nobody may be there who reads.
+        with tempfile.TemporaryFile("w+") as output:
+            run = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            return Begun(run, os.fdopen(os.dup(output.fileno())))
 
-    return call
+    return start
+
+
+@pytest.fixture(scope="session")
+def playbook(begun: t.Callable[..., Begun]) -> t.Callable[..., Run]:
+    """Call a playbook against the fleet, as its operator would."""
+    return lambda name, *arguments: begun(name, *arguments).wait(PLAYBOOK_TIMEOUT_S)
 
 
 class Root:
@@ -263,3 +296,73 @@ class Root:
 @pytest.fixture
 def root(host: t.Any) -> Root:
     return Root(host)
+
+
+# The packages of a test, and what Debian has today, which is not for a test to install.
+ARCHIVE = "/srv/updates-test"
+SUITE = "fleet-security"
+KEPT = "/etc/apt/kept-by-a-test"
+# Runs the builder of the archive on the host.
+BUILD = """
+import types
+builder = types.ModuleType("builder")
+exec(compile(given["code"], "builder", "exec"), builder.__dict__)
+builder.make(given["root"], given["suites"])
+print("null")
+"""
+TAKE_OVER = (
+    f"set -e; mkdir -p {KEPT}/sources.list.d;"
+    f" if [ -e /etc/apt/sources.list ]; then mv /etc/apt/sources.list {KEPT}/; fi;"
+    f" find /etc/apt/sources.list.d -type f -exec mv -t {KEPT}/sources.list.d {{}} +;"
+    f" echo 'deb [trusted=yes] file:{ARCHIVE} {SUITE} main' > /etc/apt/sources.list.d/updates-test.list;"
+    " apt-get update"
+)
+GIVE_BACK = (
+    "set -e; rm -f /etc/apt/sources.list.d/updates-test.list;"
+    f" if [ -e {KEPT}/sources.list ]; then mv {KEPT}/sources.list /etc/apt/; fi;"
+    f" find {KEPT}/sources.list.d -type f -exec mv -t /etc/apt/sources.list.d {{}} +;"
+    f" rm -r {KEPT} {ARCHIVE}; rm -rf /var/lib/matrixon-updates;"
+    " dpkg --purge --force-all fleet-good fleet-bad; apt-get update"
+)
+
+
+class Offer:
+    """The packages that an archive on hs2 has, which is the only one there."""
+
+    def __init__(self, host: t.Any, run_python: t.Callable[..., t.Any]) -> None:
+        self.host, self.run_python = host, run_python
+        self.code = (ROOT / "tests/integration/updates/archive_of_debs.py").read_text()
+
+    def put(self, *packages: dict[str, str]) -> None:
+        self.run_python("hs2", BUILD, code=self.code, root=ARCHIVE, suites={SUITE: list(packages)})
+
+    @property
+    def installed(self) -> dict[str, str]:
+        told = self.host.run("dpkg-query -W -f '${Package} ${Version}\\n' 'fleet-*'").stdout
+        return dict(line.split() for line in told.splitlines())
+
+
+@pytest.fixture(scope="module")
+def offer(server: t.Callable[[str], t.Any], run_python: t.Callable[..., t.Any]) -> t.Iterator[Offer]:
+    """Two packages, installed on hs2 in their first version."""
+    host = server("hs2")
+    made = Offer(host, run_python)
+    made.put({"name": "fleet-good", "version": "1"}, {"name": "fleet-bad", "version": "1"})
+    host.check_output(TAKE_OVER)
+    try:
+        host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y fleet-good fleet-bad")
+        yield made
+    finally:
+        host.check_output(GIVE_BACK)
+
+
+@pytest.fixture(scope="session")
+def drained(server: t.Callable[[str], t.Any]) -> t.Callable[[], set[str]]:
+    """Ask the load balancer which servers it was told to drain."""
+
+    def ask() -> set[str]:
+        told = server("lb1").check_output("echo 'show servers state' | socat - /run/haproxy/admin.sock")
+        rows = [line.split() for line in told.splitlines()[2:] if line.strip()]
+        return {row[3] for row in rows if int(row[6]) & 0x08}
+
+    return ask

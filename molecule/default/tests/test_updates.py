@@ -1,80 +1,65 @@
-"""System updates of the fleet: in which order, behind a drain, and after a run that was killed or failed."""
+"""System updates of the fleet: in which order, behind a drain, and after a run that was killed, lost or failed."""
 
 from __future__ import annotations
 
 import json
 import pathlib
+import socket
+import subprocess
 import typing as t
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-ARCHIVE = "/srv/updates-test"
-SUITE = "fleet-security"
 JOURNAL = "/var/lib/matrixon-updates/journal.json"
 SEEN = "/var/tmp/updates-test-journal.json"
-SOCKET = "/run/haproxy/admin.sock"
-# Runs the builder of the archive on the host.
-BUILD = """
-import types
-builder = types.ModuleType("builder")
-exec(compile(given["code"], "builder", "exec"), builder.__dict__)
-builder.make(given["root"], given["suites"])
-print("null")
+CONTAINER = "matrixon-ops-default-hs2"
+WORKERS = {"worker2", "worker3"}
+# Holds dpkg's lock until somebody ends it.
+HOLD = """
+import os, time
+holder = os.fork()
+if holder == 0:
+    os.setsid()
+    for handle in (0, 1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDWR), handle)
+    import fcntl
+    lock = open("/var/lib/dpkg/lock-frontend", "w")
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    time.sleep(900)
+    os._exit(0)
+time.sleep(1)
+print(json.dumps(holder))
 """
-# Only the archive of the test: what Debian has today is not for a test to install.
-TAKE_OVER = (
-    "set -e; mkdir -p /etc/apt/kept-by-a-test/sources.list.d;"
-    " if [ -e /etc/apt/sources.list ]; then mv /etc/apt/sources.list /etc/apt/kept-by-a-test/; fi;"
-    " find /etc/apt/sources.list.d -type f -exec mv -t /etc/apt/kept-by-a-test/sources.list.d {} +;"
-    f" echo 'deb [trusted=yes] file:{ARCHIVE} {SUITE} main' > /etc/apt/sources.list.d/updates-test.list;"
-    " apt-get update"
-)
-GIVE_BACK = (
-    "set -e; rm -f /etc/apt/sources.list.d/updates-test.list;"
-    " if [ -e /etc/apt/kept-by-a-test/sources.list ]; then mv /etc/apt/kept-by-a-test/sources.list /etc/apt/; fi;"
-    " find /etc/apt/kept-by-a-test/sources.list.d -type f -exec mv -t /etc/apt/sources.list.d {} +;"
-    f" rm -r /etc/apt/kept-by-a-test {ARCHIVE}; rm -f {SEEN} {JOURNAL};"
-    " dpkg --purge --force-all fleet-good fleet-bad; apt-get update"
+# The host is gone for everybody, until it comes back by itself.
+VANISH = (
+    "touch /run/reboot-required; systemd-run --on-active=40 --timer-property=AccuracySec=1s systemctl start ssh;"
+    " systemctl stop ssh.socket ssh; pkill -KILL -x 'sshd|sshd-session' || true; sleep 3"
 )
 
 
-@pytest.fixture(scope="module")
-def offer(server: t.Any, run_python: t.Any) -> t.Iterator[t.Callable[..., None]]:
-    """Put packages into an archive on hs2 that is the only one there."""
-    code = (ROOT / "tests/integration/updates/archive_of_debs.py").read_text()
-    host = server("hs2")
+class Updated(t.NamedTuple):
+    """How the playbook ended, and what it says of hs2."""
 
-    def put(*packages: dict[str, str]) -> None:
-        run_python("hs2", BUILD, code=code, root=ARCHIVE, suites={SUITE: list(packages)})
-
-    put({"name": "fleet-good", "version": "1"}, {"name": "fleet-bad", "version": "1"})
-    done = host.run(TAKE_OVER)
-    assert done.rc == 0, done.stderr
-    try:
-        done = host.run("DEBIAN_FRONTEND=noninteractive apt-get install -y fleet-good fleet-bad")
-        assert done.rc == 0, done.stderr
-        yield put
-    finally:
-        done = host.run(GIVE_BACK)
-        assert done.rc == 0, done.stderr
+    code: int
+    output: str
+    status: str
+    message: str
 
 
-def versions(host: t.Any) -> dict[str, str]:
-    told = host.run("dpkg-query -W -f '${Package} ${Version}\\n' 'fleet-*'").stdout
-    return dict(line.split() for line in told.splitlines())
+@pytest.fixture
+def update(playbook: t.Any, tmp_path: pathlib.Path) -> t.Callable[..., Updated]:
+    def call(**given: t.Any) -> Updated:
+        variables = {"updates_hosts": "hs2", "matrixon_report_dir": str(tmp_path), **given}
+        run = playbook("updates", "-e", json.dumps(variables))
+        published = tmp_path / "updates-molecule.json"
+        assert published.exists(), run.output
+        document = json.loads(published.read_text())
+        found = next(entry for entry in document["hosts"] if entry["target"] == "hs2")
+        check = next((one for one in found["checks"] if one["name"] == "updates_run"), None)
+        assert check is not None, run.output
+        return Updated(run.code, run.output, found["status"], f"{check['status']}: {check['message']}")
 
-
-def drained(server: t.Any) -> set[str]:
-    """The servers that the load balancer was told to drain."""
-    told = server("lb1").run("echo 'show servers state' | socat - %s", SOCKET).stdout
-    rows = [line.split() for line in told.splitlines()[2:] if line.strip()]
-    return {row[3] for row in rows if int(row[6]) & 0x08}
-
-
-def report(path: pathlib.Path, host: str) -> dict[str, t.Any]:
-    document = json.loads((path / "updates-molecule.json").read_text())
-    return next(entry for entry in document["hosts"] if entry["target"] == host)
+    return call
 
 
 def test_the_primary_comes_last_and_check_mode_touches_nothing(server: t.Any, playbook: t.Any) -> None:
@@ -87,47 +72,102 @@ def test_the_primary_comes_last_and_check_mode_touches_nothing(server: t.Any, pl
     assert not server("db2").file(JOURNAL).exists
 
 
-def test_a_killed_run_is_healed_and_the_host_is_updated_behind_a_drain(
-    server: t.Any, playbook: t.Any, client_as: t.Any, keep_asking: t.Any, offer: t.Any, tmp_path: pathlib.Path
+def test_a_killed_run_is_healed_and_the_host_was_behind_a_drain(
+    server: t.Any,
+    begun: t.Any,
+    update: t.Any,
+    client_as: t.Any,
+    keep_asking: t.Any,
+    offer: t.Any,
+    until: t.Any,
+    drained: t.Any,
 ) -> None:
     host = server("hs2")
-    offer({"name": "fleet-good", "version": "2", "postinst": f"cp {JOURNAL} {SEEN}"})
-    # What a run leaves that was killed between drain and return.
-    host.run("mkdir -m 0700 -p %s", str(pathlib.PurePosixPath(JOURNAL).parent))
-    host.run('echo \'{"started": "2026-01-01T00:00:00Z"}\' > %s', JOURNAL)
-    backends = [
-        line.split()[1]
-        for line in server("lb1").run("echo 'show servers state' | socat - %s", SOCKET).stdout.splitlines()[2:]
-        if " worker2 " in line
-    ]
-    server("lb1").run("echo 'set server %s/worker2 state drain' | socat - %s", backends[0], SOCKET)
-    assert drained(server) == {"worker2"}
+    offer.put({"name": "fleet-good", "version": "2", "postinst": f"cp {JOURNAL} {SEEN}; sleep 10"})
     (asker,) = keep_asking(lambda: client_as("matrix.fleet.test").call("GET", "/_matrix/client/versions"))
-
-    run = playbook("updates", "-e", "updates_hosts=hs2", "-e", f"matrixon_report_dir={tmp_path}")
-    asker.stop()
-    assert run.code == 0, run.output
-    assert run.output.index("heal.yml for hs2") < run.output.index("Install fleet-good")
-    assert versions(host)["fleet-good"] == "2"
+    run = begun("updates", "-e", "updates_hosts=hs2")
+    try:
+        assert until(lambda: host.file(SEEN).exists, 400), run.said()
+    finally:
+        run.kill()
+    assert drained() == WORKERS, run.said()
     # Seen from within the installation: it was out of service then.
     assert json.loads(host.file(SEEN).content_string)["drained"] is True
-    assert drained(server) == set()
+    host.check_output("rm %s", SEEN)
+
+    found = update()
+    asker.stop()
+    assert found.code == 0, found.output
+    assert "heal.yml for hs2" in found.output
+    assert found.message.startswith("ok: "), found.message
+    assert offer.installed["fleet-good"] == "2"
+    assert drained() == set()
     assert not host.file(JOURNAL).exists
     assert asker.count > 10 and asker.failures == []
-    (check,) = [one for one in report(tmp_path, "hs2")["checks"] if one["name"] == "updates_run"]
-    assert check["status"] == "ok", check
+
+
+def test_a_host_whose_apt_is_busy_is_left_in_service(
+    server: t.Any, update: t.Any, offer: t.Any, run_python: t.Any, drained: t.Any
+) -> None:
+    offer.put({"name": "fleet-good", "version": "3"})
+    holder = run_python("hs2", HOLD)
+    try:
+        found = update(updates_lock_timeout=2)
+    finally:
+        server("hs2").check_output("kill %s", str(holder))
+    assert found.code != 0 and found.status == "unknown", found.output
+    assert "lock" in found.message and "nothing was updated here" in found.message, found.message
+    assert offer.installed["fleet-good"] == "2" and drained() == set()
+    assert not server("hs2").file(JOURNAL).exists
 
 
 def test_a_host_whose_update_fails_is_brought_back_and_told(
-    server: t.Any, playbook: t.Any, offer: t.Any, tmp_path: pathlib.Path
+    server: t.Any, update: t.Any, offer: t.Any, drained: t.Any
 ) -> None:
+    offer.put({"name": "fleet-good", "version": "3"}, {"name": "fleet-bad", "version": "2", "postinst": "exit 1"})
+    found = update()
+    assert found.code != 0, found.output
+    assert drained() == set()
+    assert not server("hs2").file(JOURNAL).exists
+    assert found.status == "critical"
+    assert "it is in service" in found.message and "fleet-bad" in found.message, found.message
+    # dpkg stops at what is half done; the next tests have a good one.
+    offer.put({"name": "fleet-good", "version": "3"}, {"name": "fleet-bad", "version": "3"})
+    server("hs2").check_output("dpkg --purge --force-all fleet-bad")
+
+
+def test_a_host_that_is_lost_stays_drained_and_is_healed_and_rebooted_by_the_next_run(
+    server: t.Any, update: t.Any, offer: t.Any, drained: t.Any, until: t.Any, client_as: t.Any, keep_asking: t.Any
+) -> None:
+    (asker,) = keep_asking(lambda: client_as("matrix.fleet.test").call("GET", "/_matrix/client/versions"))
+    offer.put({"name": "fleet-good", "version": "4", "postinst": VANISH})
+    found = update(updates_gate_timeout=10)
+    assert found.code != 0 and found.status == "critical", found.output
+    assert "IT IS OUT OF SERVICE" in found.message, found.message
+    assert drained() == WORKERS
+
+    assert until(lambda: answers_ssh("172.30.10.22"), 60)
     host = server("hs2")
-    offer({"name": "fleet-good", "version": "2"}, {"name": "fleet-bad", "version": "2", "postinst": "exit 1"})
-    run = playbook("updates", "-e", "updates_hosts=hs2", "-e", f"matrixon_report_dir={tmp_path}")
-    assert run.code != 0, run.output
-    assert drained(server) == set()
-    assert not host.file(JOURNAL).exists
-    found = report(tmp_path, "hs2")
-    assert found["status"] == "critical"
-    (check,) = [one for one in found["checks"] if one["name"] == "updates_run"]
-    assert "it is in service" in check["message"] and "fleet-bad" in check["message"], check
+    assert json.loads(host.file(JOURNAL).content_string)["drained"] is True
+    began = host.check_output("cut -d ' ' -f 22 /proc/1/stat")
+    # A container whose first process ends is started anew, as a machine that reboots is.
+    subprocess.run(["docker", "update", "--restart=unless-stopped", CONTAINER], check=True, capture_output=True)
+    try:
+        found = update(updates_reboot="when_needed")
+    finally:
+        subprocess.run(["docker", "update", "--restart=no", CONTAINER], check=True, capture_output=True)
+    asker.stop()
+    assert found.code == 0 and found.message == "ok: done: reboot", found.output
+    assert found.output.index("heal.yml for hs2") < found.output.index("Reboot, because")
+    assert host.check_output("cut -d ' ' -f 22 /proc/1/stat") != began
+    assert not host.file("/run/reboot-required").exists and not host.file(JOURNAL).exists
+    assert offer.installed["fleet-good"] == "4" and drained() == set()
+    assert asker.count > 100 and asker.failures == []
+
+
+def answers_ssh(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=2) as sock:
+            return sock.recv(3) == b"SSH"
+    except OSError:
+        return False
