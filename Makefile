@@ -78,6 +78,7 @@ soak: setup system images ## Run the long randomised tests; repeat a run with SE
 	@echo "SEED=$(SEED)"
 	SEED=$(SEED) .venv/bin/python -m pytest -s tests/soak --ignore=tests/soak/test_archive_loss.py
 	MATRIXON_DR_TESTS=soak molecule test --scenario-name dr_failover
+	MATRIXON_FLEET_TESTS=soak molecule test --scenario-name default
 	SEED=$(SEED) $(CONTAINED) $(PGBACKREST:%=--package %) -- \
 		python3 -m pytest -s -p no:cacheprovider -o addopts=--import-mode=importlib tests/soak/test_archive_loss.py
 	$(CONTAINED) $(PGBACKREST:%=--package %) -- \

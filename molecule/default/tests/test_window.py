@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import json
 import pathlib
+import threading
 import time
 import typing as t
 
@@ -33,8 +35,10 @@ ASK = f"python3 - {SEEN} <<'END'\n{CLIENT}END\n"
 class Fleet:
     """The playbooks of a window, with journals and reports of their own."""
 
-    def __init__(self, playbook: t.Any, place: pathlib.Path) -> None:
+    def __init__(self, playbook: t.Any, place: pathlib.Path, chat: int) -> None:
         self.playbook, self.place = playbook, place
+        hook = {"name": "chat", "type": "webhook", "webhook_url": f"http://127.0.0.1:{chat}/hook"}
+        self.channels = {"notify_channels": [hook], "notify_state_dir": str(place / "told")}
 
     def run(self, name: str, *words: str, window: dict[str, t.Any] | None = None, **given: t.Any) -> t.Any:
         variables = {
@@ -42,6 +46,7 @@ class Fleet:
             "matrixon_report_dir": str(self.place / "reports"),
             "maintenance_window_short_notice": "the test cannot wait",
             "maintenance_window_answer": "writes",
+            **self.channels,
             **({"maintenance_window": window} if window else {}),
             **given,
         }
@@ -67,9 +72,27 @@ def window(name: str, lasts_s: float) -> dict[str, t.Any]:
     }
 
 
+class Chat(http.server.BaseHTTPRequestHandler):
+    """A room that people are told in."""
+
+    heard: t.ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.heard.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *dummy: t.Any) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="module")
-def fleet(playbook: t.Any, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return Fleet(playbook, tmp_path_factory.mktemp("window"))
+def fleet(playbook: t.Any, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
+    chat = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    threading.Thread(target=chat.serve_forever, daemon=True).start()
+    yield Fleet(playbook, tmp_path_factory.mktemp("window"), chat.server_address[1])
+    chat.shutdown()
 
 
 def pids(host: t.Any) -> dict[str, str]:
@@ -97,7 +120,7 @@ def test_hosts_are_updated_in_a_window_and_what_runs_with_old_files_is_restarted
         "updates_needs_window": True,
     }
     told = fleet.run("maintenance_window_announce", window=this)
-    assert told.code == 0, told.output
+    assert told.code == 0 and len(Chat.heard) == 1 and "Systems are updated." in Chat.heard[0], told.output
     before = pids(hs2)
     dry = fleet.run("maintenance_window", "--check", **given)
     assert dry.code == 0 and fleet.state("good") == "announced", dry.output
@@ -116,6 +139,7 @@ def test_hosts_are_updated_in_a_window_and_what_runs_with_old_files_is_restarted
     assert asker.count > 10 and asker.failures == []
     assert seen_from(hs2)["POST"][0] == 400 and drained() == set()
     checks = fleet.checks("good")
+    assert len(Chat.heard) == 3, Chat.heard
     assert checks["window_steps good"]["message"] == "begun in time: update hs2", checks
     assert {check["status"] for name, check in checks.items() if name != "window_announced good"} == {"ok"}, checks
 
