@@ -1,10 +1,14 @@
-"""Maintenance windows of the fleet: one in which hosts are updated, and one whose time runs out."""
+"""Maintenance windows of the fleet: one in which hosts are updated, and one whose time runs out.
+
+With MATRIXON_FLEET_TESTS=soak the first is tried in check mode, too.
+"""
 
 from __future__ import annotations
 
 import datetime
 import http.server
 import json
+import os
 import pathlib
 import threading
 import time
@@ -12,6 +16,7 @@ import typing as t
 
 import pytest
 
+SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
 SEEN = "/var/tmp/window-test.json"
 # A newer libcrypto as dpkg brings it: everything that has loaded the old one runs with a file that is gone.
 REPLACE = (
@@ -52,8 +57,11 @@ class Fleet:
         }
         return self.playbook(name, "-e", json.dumps(variables), *words)
 
+    def journal(self, name: str) -> dict[str, t.Any]:
+        return dict(json.loads((self.place / f"windows/molecule/{name}.json").read_text()))
+
     def state(self, name: str) -> str:
-        return str(json.loads((self.place / f"windows/molecule/{name}.json").read_text())["state"])
+        return str(self.journal(name)["state"])
 
     def checks(self, name: str) -> dict[str, dict[str, t.Any]]:
         report = json.loads((self.place / f"reports/hosts/maintenance_window-{name}.json").read_text())
@@ -122,9 +130,10 @@ def test_hosts_are_updated_in_a_window_and_what_runs_with_old_files_is_restarted
     told = fleet.run("maintenance_window_announce", window=this)
     assert told.code == 0 and len(Chat.heard) == 1 and "Systems are updated." in Chat.heard[0], told.output
     before = pids(hs2)
-    dry = fleet.run("maintenance_window", "--check", **given)
-    assert dry.code == 0 and fleet.state("good") == "announced", dry.output
-    assert offer.installed["fleet-good"] == "1"
+    if SOAK:
+        dry = fleet.run("maintenance_window", "--check", **given)
+        assert dry.code == 0 and fleet.state("good") == "announced", dry.output
+        assert offer.installed["fleet-good"] == "1"
 
     (asker,) = keep_asking(lambda: client_as("matrix.fleet.test").call("GET", "/_matrix/client/versions"))
     run = fleet.run("maintenance_window", **given)
@@ -140,13 +149,13 @@ def test_hosts_are_updated_in_a_window_and_what_runs_with_old_files_is_restarted
     assert seen_from(hs2)["POST"][0] == 400 and drained() == set()
     checks = fleet.checks("good")
     assert len(Chat.heard) == 3, Chat.heard
-    assert checks["window_steps good"]["message"] == "begun in time: update hs2", checks
-    assert {check["status"] for name, check in checks.items() if name != "window_announced good"} == {"ok"}, checks
+    assert [step["name"] for step in fleet.journal("good")["steps"]] == ["update hs2"]
+    # It was announced late, and this fleet has no Alertmanager.
+    others = {"window_announced good": "warning", "window_silence good": "skipped"}
+    assert {name: check["status"] for name, check in checks.items() if check["status"] != "ok"} == others, checks
 
     again = fleet.run("maintenance_window", **given)
     assert again.code != 0 and "good is closed" in again.output, again.output
-    outside = fleet.run("updates", updates_hosts="hs2", updates_needs_window=True, updates_fail_on="never")
-    assert outside.code == 0, outside.output
 
 
 def test_what_has_not_begun_when_time_runs_out_is_left_to_a_person(fleet: Fleet, server: t.Any) -> None:
