@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import typing as t
 
@@ -247,7 +246,8 @@ def test_a_base_backup_keeps_no_rows_and_the_upkeep_goes_on_beside_it(rooms: Clu
                 running.poll()
                 assert running.returncode is None, "the copy ended too soon for the test"
             finally:
-                running.send_signal(signal.SIGINT)
+                # What a shell started in the background would ignore SIGINT.
+                running.terminate()
                 running.wait(20)
     shutil.rmtree(base)
     assert "nobody keeps VACUUM" in horizon["message"]
