@@ -8,8 +8,9 @@ new and not ignored, under the directory names that ansible-test insists on.
 So no cache and no virtual environment is linted, and edits made meanwhile do
 no harm.
 
-Two steps run at a time, for one rarely keeps two cores busy. What has a whole
-fleet, measures an outage or counts answers runs by itself, after the others.
+Two steps with servers run at a time, for one rarely keeps two cores busy. What
+has a whole fleet, measures an outage or counts answers runs after the others.
+Beside them all, what only computes takes the time that is left.
 Tests that run servers say what they do while they do it, each line with the
 name of its step.
 """
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing as t
 import xml.etree.ElementTree
 from collections import Counter
 from dataclasses import dataclass
@@ -74,7 +76,7 @@ GROUPS = {
     "integration": [*INTEGRATION],
     "molecule": [*MOLECULE],
     "lint": ["ruff", "yamllint", "mypy", "ansible-lint"],
-    "check": ["sanity", "unit", *(name for name in STATIC if name != "sanity")],
+    "check": ["unit", "sanity", *(name for name in STATIC if name != "sanity")],
 }
 GROUPS["test"] = [*INTEGRATION, *GROUPS["check"], *MOLECULE]
 
@@ -140,8 +142,8 @@ def run(name: str, base: pathlib.Path) -> Result:
     else:
         (REPORTS / f"{name}.xml").unlink(missing_ok=True)
     started = time.monotonic()
-    # What waits for servers goes first: a check that computes takes what is left.
-    polite = [] if name in SERVERS else ["nice", "-n", "15"]
+    # What waits for servers goes first. Unit tests have some deadlines of their own.
+    polite = [] if name in SERVERS else ["nice", "-n", "5" if name == "unit" else "15"]
     stream = subprocess.Popen(
         [*polite, *{**STATIC, **PYTEST, **MOLECULE}[name]],
         cwd=cwd,
@@ -166,6 +168,20 @@ def run(name: str, base: pathlib.Path) -> Result:
     return result
 
 
+def run_all(names: list[str], start: t.Callable[[str], Result]) -> list[Result]:
+    """Run steps in their lanes: two for servers, one beside them for what computes, which else has two."""
+    served = [name for name in names if name in SERVERS]
+    computed = [name for name in names if name not in SERVERS]
+    with (
+        concurrent.futures.ThreadPoolExecutor(1 if served else 2) as aside,
+        concurrent.futures.ThreadPoolExecutor(2) as pool,
+    ):
+        checks = [aside.submit(start, name) for name in computed]
+        results = list(pool.map(start, [name for name in served if name not in ALONE]))
+        results += [start(name) for name in served if name in ALONE]
+        return results + [check.result() for check in checks]
+
+
 def main() -> int:
     """Run the steps named on the command line."""
     names = [step for argument in sys.argv[1:] for step in GROUPS.get(argument, [argument])]
@@ -176,9 +192,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="matrixon-ops-") as directory:
         base = pathlib.Path(directory)
         snapshot(base)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(lambda name: run(name, base), [name for name in names if name not in ALONE]))
-        results += [run(name, base) for name in names if name in ALONE]
+        results = run_all(names, lambda name: run(name, base))
     total = sum((result.counts() for result in results), Counter())
     failed = [result.name for result in results if result.code]
     print(f"\n{len(results)} steps in {time.monotonic() - started:.0f} s; full output in reports/")
