@@ -40,6 +40,9 @@ def calendar(playbook: t.Any, ca: str) -> t.Callable[..., Found]:
         # Check mode publishes nothing.
         document = {"hosts": []} if "--check" in words else json.loads(published(name))
         hosts = {host["target"]: {check["target"]: check for check in host["checks"]} for host in document["hosts"]}
+        steps = [step for host in document["hosts"] for step in host["facts"]["steps"] if step["status"] != "skipped"]
+        # One after the other, whichever hosts they are for.
+        assert [step["id"] for step in sorted(steps, key=began)] == sorted(step["id"] for step in steps)
         return Found(run.code, run.output, run.changed, hosts)
 
     return call
@@ -65,6 +68,10 @@ class Store:
 @pytest.fixture(scope="module")
 def store(server: t.Any) -> Store:
     return Store(server("db1"))
+
+
+def began(step: dict[str, t.Any]) -> str:
+    return str(step["began"])
 
 
 def published(name: str) -> bytes:
