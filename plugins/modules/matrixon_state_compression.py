@@ -210,7 +210,7 @@ from ansible_collections.matrixon.ops.plugins.module_utils._compression.options 
 from ansible_collections.matrixon.ops.plugins.module_utils._compression.run import compress
 from ansible_collections.matrixon.ops.plugins.module_utils._health.options import read_secrets
 from ansible_collections.matrixon.ops.plugins.module_utils._options import OptionErrors
-from ansible_collections.matrixon.ops.plugins.module_utils._report import FAILING, count, headline
+from ansible_collections.matrixon.ops.plugins.module_utils._report import count, headline, leave
 
 
 def main():
@@ -223,16 +223,9 @@ def main():
         module.fail_json(msg=str(error))
     report = outcome.report
     reasons = "; ".join(check.skipped_reason for check in report.checks if check.skipped_reason)
-    result = dict(
-        changed=outcome.changed,
-        # Where nothing was executed, why is all there is to say.
-        msg=f"{headline(report)}; {reasons}" if reasons and not count(report.checks)["ok"] else headline(report),
-        report=report.as_dict(options["detail"]),
-        plan=list(outcome.plan),
-    )
-    if report.status in FAILING[options["fail_on"]]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    # Where nothing was executed, why is all there is to say.
+    words = f"{headline(report)}; {reasons}" if reasons and not count(report.checks)["ok"] else headline(report)
+    leave(module, report, changed=outcome.changed, msg=words, plan=list(outcome.plan))
 
 
 if __name__ == "__main__":
