@@ -366,3 +366,22 @@ def drained(server: t.Callable[[str], t.Any]) -> t.Callable[[], set[str]]:
         return {row[3] for row in rows if int(row[6]) & 0x08}
 
     return ask
+
+
+@pytest.fixture
+def neglected(
+    sql: t.Callable[[str, str], str], until: t.Callable[[t.Callable[[], bool], float], bool]
+) -> t.Iterator[t.Callable[[], str]]:
+    """A table with 20000 dead rows that autovacuum leaves alone, and the way to count these."""
+
+    def dead() -> str:
+        return sql("db1", "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'neglected'")
+
+    sql("db1", "CREATE TABLE neglected (id int) WITH (autovacuum_enabled = false)")
+    try:
+        sql("db1", "INSERT INTO neglected SELECT generate_series(1, 20000)")
+        sql("db1", "UPDATE neglected SET id = id + 1")
+        assert until(lambda: dead() == "20000", 20)
+        yield dead
+    finally:
+        sql("db1", "DROP TABLE neglected")

@@ -33,7 +33,7 @@ print(json.dumps(holder))
 # The host is gone for everybody, until it comes back by itself.
 VANISH = (
     "touch /run/reboot-required; systemd-run --on-active=40 --timer-property=AccuracySec=1s systemctl start ssh;"
-    " systemctl stop ssh.socket ssh; pkill -KILL -x 'sshd|sshd-session' || true; sleep 3"
+    " systemctl stop ssh.socket ssh; pkill -KILL -x 'sshd|sshd-session'; sleep 3"
 )
 
 
@@ -104,6 +104,18 @@ def test_a_killed_run_is_healed_and_the_host_was_behind_a_drain(
     assert drained() == set()
     assert not host.file(JOURNAL).exists
     assert asker.count > 10 and asker.failures == []
+
+
+def test_no_host_is_touched_without_the_window_that_it_needs(
+    server: t.Any, update: t.Any, offer: t.Any, drained: t.Any, tmp_path: pathlib.Path
+) -> None:
+    before = offer.installed["fleet-good"]
+    offer.put({"name": "fleet-good", "version": "3"})
+    found = update(updates_needs_window=True, maintenance_window_dir=str(tmp_path / "windows"))
+    assert found.code == 0 and found.status == "warning", found.output
+    assert "was not touched" in found.message and "no window is open" in found.message, found.message
+    assert offer.installed["fleet-good"] == before and drained() == set()
+    assert not server("hs2").file(JOURNAL).exists
 
 
 def test_a_host_whose_apt_is_busy_is_left_in_service(
