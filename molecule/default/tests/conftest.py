@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -327,14 +328,14 @@ GIVE_BACK = (
 
 
 class Offer:
-    """The packages that an archive on hs2 has, which is the only one there."""
+    """The packages that an archive on a host has, which is the only one there."""
 
-    def __init__(self, host: t.Any, run_python: t.Callable[..., t.Any]) -> None:
-        self.host, self.run_python = host, run_python
+    def __init__(self, name: str, host: t.Any, run_python: t.Callable[..., t.Any]) -> None:
+        self.name, self.host, self.run_python = name, host, run_python
         self.code = (ROOT / "tests/integration/updates/archive_of_debs.py").read_text()
 
     def put(self, *packages: dict[str, str]) -> None:
-        self.run_python("hs2", BUILD, code=self.code, root=ARCHIVE, suites={SUITE: list(packages)})
+        self.run_python(self.name, BUILD, code=self.code, root=ARCHIVE, suites={SUITE: list(packages)})
 
     @property
     def installed(self) -> dict[str, str]:
@@ -343,17 +344,28 @@ class Offer:
 
 
 @pytest.fixture(scope="module")
-def offer(server: t.Callable[[str], t.Any], run_python: t.Callable[..., t.Any]) -> t.Iterator[Offer]:
-    """Two packages, installed on hs2 in their first version."""
-    host = server("hs2")
-    made = Offer(host, run_python)
-    made.put({"name": "fleet-good", "version": "1"}, {"name": "fleet-bad", "version": "1"})
-    host.check_output(TAKE_OVER)
-    try:
-        host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y fleet-good fleet-bad")
-        yield made
-    finally:
-        host.check_output(GIVE_BACK)
+def offer_on(
+    server: t.Callable[[str], t.Any], run_python: t.Callable[..., t.Any]
+) -> t.Iterator[t.Callable[[str], Offer]]:
+    """Have two packages on a host, installed in their first version."""
+    with contextlib.ExitStack() as taken_over:
+
+        def make(name: str) -> Offer:
+            host = server(name)
+            made = Offer(name, host, run_python)
+            made.put({"name": "fleet-good", "version": "1"}, {"name": "fleet-bad", "version": "1"})
+            taken_over.callback(host.check_output, GIVE_BACK)
+            host.check_output(TAKE_OVER)
+            host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y fleet-good fleet-bad")
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def offer(offer_on: t.Callable[[str], Offer]) -> Offer:
+    """The offer of the host that most tests update."""
+    return offer_on("hs2")
 
 
 @pytest.fixture(scope="session")

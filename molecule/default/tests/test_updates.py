@@ -38,12 +38,13 @@ VANISH = (
 
 
 class Updated(t.NamedTuple):
-    """How the playbook ended, and what it says of hs2."""
+    """How the playbook ended, what it says of hs2, and how each host's update went."""
 
     code: int
     output: str
     status: str
     message: str
+    told: dict[str, str]
 
 
 @pytest.fixture
@@ -54,10 +55,15 @@ def update(playbook: t.Any, tmp_path: pathlib.Path) -> t.Callable[..., Updated]:
         published = tmp_path / "updates-molecule.json"
         assert published.exists(), run.output
         document = json.loads(published.read_text())
-        found = next(entry for entry in document["hosts"] if entry["target"] == "hs2")
-        check = next((one for one in found["checks"] if one["name"] == "updates_run"), None)
-        assert check is not None, run.output
-        return Updated(run.code, run.output, found["status"], f"{check['status']}: {check['message']}")
+        status = {entry["target"]: entry["status"] for entry in document["hosts"]}
+        told = {
+            entry["target"]: f"{check['status']}: {check['message']}"
+            for entry in document["hosts"]
+            for check in entry["checks"]
+            if check["name"] == "updates_run"
+        }
+        assert "hs2" in told, run.output
+        return Updated(run.code, run.output, status["hs2"], told["hs2"], told)
 
     return call
 
@@ -134,16 +140,23 @@ def test_a_host_whose_apt_is_busy_is_left_in_service(
     assert not server("hs2").file(JOURNAL).exists
 
 
-def test_a_host_whose_update_fails_is_brought_back_and_told(
-    server: t.Any, update: t.Any, offer: t.Any, drained: t.Any
+def test_a_host_whose_update_fails_is_brought_back_and_told_and_the_next_is_not_touched(
+    server: t.Any, update: t.Any, offer: t.Any, offer_on: t.Any, drained: t.Any, sql: t.Any
 ) -> None:
+    # Both have something to do: hs2 first, and then the primary.
+    primary = offer_on("db1")
+    primary.put({"name": "fleet-good", "version": "3"})
     offer.put({"name": "fleet-good", "version": "3"}, {"name": "fleet-bad", "version": "2", "postinst": "exit 1"})
-    found = update()
+    running_since = sql("db1", "SELECT pg_postmaster_start_time()")
+    found = update(updates_hosts="hs2:db1")
     assert found.code != 0, found.output
     assert drained() == set()
     assert not server("hs2").file(JOURNAL).exists
     assert found.status == "critical"
     assert "it is in service" in found.message and "fleet-bad" in found.message, found.message
+    assert found.told["db1"] == "skipped: this host was not touched, for the update of hs2 failed"
+    assert primary.installed["fleet-good"] == "1" and not server("db1").file(JOURNAL).exists
+    assert sql("db1", "SELECT pg_postmaster_start_time()") == running_since
     # dpkg stops at what is half done; the next tests have a good one.
     offer.put({"name": "fleet-good", "version": "3"}, {"name": "fleet-bad", "version": "3"})
     server("hs2").check_output("dpkg --purge --force-all fleet-bad")
