@@ -8,8 +8,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.matrixon.ops.plugins.filter.fleet_problems import fingerprints, fleet_problems, plain_error
 from ansible_collections.matrixon.ops.plugins.module_utils._topology import Problem, lines, merged
+from ansible_collections.matrixon.ops.plugins.plugin_utils.fleet_problems import (
+    fingerprints,
+    fleet_problems,
+    plain_error,
+)
 
 GROUPS = {
     "all": ["lb1", "hs1", "hs2", "db1", "db2", "cache1"],

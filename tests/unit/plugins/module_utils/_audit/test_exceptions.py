@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter import security_audit
 from ansible_collections.matrixon.ops.plugins.module_utils._audit import exceptions
 from ansible_collections.matrixon.ops.plugins.module_utils._audit.model import Finding, Rule, bad, good, unseen
 from ansible_collections.matrixon.ops.plugins.module_utils._probe import ProbeFailure
+from ansible_collections.matrixon.ops.plugins.plugin_utils import security_audit
 
 RULE = Rule("user-uid0", "critical", "only root has the user id 0", "remove it")
 OTHER = Rule("ssh-root-login", "critical", "no", "no")

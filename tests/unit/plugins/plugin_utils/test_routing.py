@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 from typing import Any
 
 import pytest
-import yaml
 
-from ansible_collections.matrixon.ops.plugins.filter import processes as process_filters
-from ansible_collections.matrixon.ops.plugins.filter import profile as profile_filters
-from ansible_collections.matrixon.ops.plugins.filter import routing
+from ansible_collections.matrixon.ops.plugins.plugin_utils import processes as process_filters
+from ansible_collections.matrixon.ops.plugins.plugin_utils import profile as profile_filters
+from ansible_collections.matrixon.ops.plugins.plugin_utils import routing
 
 SYNAPSE = profile_filters.profile_facts("synapse")
 MATRIXON = profile_filters.profile_facts("matrixon")
@@ -170,9 +168,3 @@ def test_patterns_are_regular_expressions(facts: dict[str, Any]) -> None:
     names = [entry["name"] for entry in routes["classes"]]
     assert len(names) == len(set(names)) and "main" not in names
     assert {entry["serves_with"] for entry in routes["classes"] if "serves_with" in entry} <= set(names)
-
-
-def test_documentation_has_every_filter() -> None:
-    for name in routing.FilterModule().filters():
-        text = pathlib.Path(routing.__file__).with_name(f"{name}.yml").read_text()
-        assert yaml.safe_load(text)["DOCUMENTATION"]["name"] == name

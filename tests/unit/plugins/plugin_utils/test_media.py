@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter.media import media_paths
+from ansible_collections.matrixon.ops.plugins.plugin_utils.media import media_paths
 
 PROFILE = pathlib.Path(__file__).resolve().parents[4] / "roles/matrixon/files/profiles/synapse.yml"
 LAYOUTS = yaml.safe_load(PROFILE.read_text())["backup"]["media_layouts"]

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from ansible_collections.matrixon.ops.plugins.filter.secret import NOTORIOUS, secret_problems
+from ansible_collections.matrixon.ops.plugins.plugin_utils.secret import NOTORIOUS, secret_problems
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,3 @@ def _is_words(text: str) -> bool:
     rest = _NOTORIOUS.sub("", letters)
     # A few letters may be left; a long random text that happens to hold a word has more.
     return rest != letters and len(re.sub(r"[0-9]", "", rest)) < 4 and len(rest) < 8
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"secret_problems": secret_problems}

@@ -36,11 +36,3 @@ def profile_facts(name: t.Any) -> dict[str, t.Any]:
     if name not in known:
         raise AnsibleFilterError(f"matrixon_profile: {name!r} is not a profile; known are {', '.join(known)}")
     return _load(str(name))
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"profile_facts": profile_facts}

@@ -26,11 +26,3 @@ def report_metrics(document: t.Any) -> str:
         return _metrics.report_metrics(document)
     except _fleet.NotAReport as error:
         raise AnsibleFilterError(f"report_metrics: the input is not a report: {error}") from error
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return the filters by name."""
-        return {"fleet_view": fleet_view, "report_metrics": report_metrics}

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter.configuration import configuration_files
+from ansible_collections.matrixon.ops.plugins.plugin_utils.configuration import configuration_files
 
 
 def test_settings_become_yaml_below_the_note_and_texts_stay():

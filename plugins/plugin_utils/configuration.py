@@ -46,11 +46,3 @@ def _content(value: t.Any, head: str) -> str:
         return value
     plain = json.loads(json.dumps(value))
     return head + yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"configuration_files": configuration_files}

@@ -10,7 +10,7 @@ import re
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter.postgresql_settings import (
+from ansible_collections.matrixon.ops.plugins.plugin_utils.postgresql_settings import (
     postgresql_rivals,
     postgresql_settings,
     postgresql_verifier,

@@ -82,15 +82,3 @@ def _is_network(value: t.Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {
-            "routing_backends": routing_backends,
-            "haproxy_expectations": haproxy_expectations,
-            "not_networks": not_networks,
-        }

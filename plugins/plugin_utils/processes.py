@@ -50,11 +50,3 @@ def _classes(facts: dict[str, t.Any]) -> list[str]:
     classes = facts.get("routing", {}).get("classes", [])
     apart = ("serves_with", "stream", "only_if_named")
     return [entry["name"] for entry in classes if not any(entry.get(key) for key in apart)]
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"process_facts": process_facts}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the matrixon.ops authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file of exceptions of the security audit. Each filter is documented in a file of its own name."""
+"""The file of exceptions of the security audit."""
 
 from __future__ import annotations
 
@@ -67,11 +67,3 @@ def security_exceptions_use(
     checks = exceptions.judge_use(found, states, [str(host) for host in hosts])
     report = Report("security_audit", "exceptions", deployment, profile, now, now, tuple(checks))
     return [report.as_dict()]
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return the filters by name."""
-        return {"security_exceptions": security_exceptions, "security_exceptions_use": security_exceptions_use}

@@ -14,9 +14,9 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter.profile import profile_facts
 from ansible_collections.matrixon.ops.plugins.module_utils import _topology
 from ansible_collections.matrixon.ops.plugins.module_utils._topology import Fleet, Problem
+from ansible_collections.matrixon.ops.plugins.plugin_utils.profile import profile_facts
 
 # A directory that Ansible makes for each run, with a random name: the same for all hosts
 # of a run, and another one in the next.
@@ -133,11 +133,3 @@ def _addresses(addresses: t.Any) -> dict[str, list[str]]:
         str(group): [str(one) for one in some] if isinstance(some, (list, tuple)) else [str(some)]
         for group, some in addresses.items()
     }
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"fingerprints": fingerprints, "fleet_problems": fleet_problems, "plain_error": plain_error}

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter.toml import to_toml
+from ansible_collections.matrixon.ops.plugins.plugin_utils.toml import to_toml
 
 NASTY = 'quote " back\\slash \b\t\n\f\r nul\0 delete\x7f unicode é 🦀 \'single\' # no comment = """ {{ x }} [t]'
 

@@ -27,11 +27,3 @@ def dns_result(planned: dict[str, t.Any], proven: dict[str, t.Any], changed: boo
         return plan.result(plain(planned), plain(proven), bool(changed))
     except (KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError(f"dns_result: {type(error).__name__}: {error}") from error
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"dns_plan": dns_plan, "dns_result": dns_result}

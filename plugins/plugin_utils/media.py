@@ -20,11 +20,3 @@ def media_paths(rows: list[dict[str, t.Any]], layouts: list[dict[str, t.Any]]) -
         return [to_text(path) for path in paths_of(rows, wanted)]
     except BackupError as error:
         raise AnsibleFilterError(f"media_paths: {error.message}") from error
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"media_paths": media_paths}

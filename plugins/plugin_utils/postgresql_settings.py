@@ -68,15 +68,3 @@ def postgresql_rivals(found: dict[str, t.Any], results: list[dict[str, t.Any]]) 
         raise AnsibleFilterError(
             f"postgresql_rivals: this is not what matrixon_postgresql_info returns: {error}"
         ) from error
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {
-            "postgresql_rivals": postgresql_rivals,
-            "postgresql_settings": postgresql_settings,
-            "postgresql_verifier": postgresql_verifier,
-        }

@@ -26,11 +26,3 @@ def firewall_problems(spec: dict[str, t.Any], **others: t.Any) -> list[str]:
         return _firewall.firewall_problems(spec, **others)
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"firewall_problems: {error}") from error
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"firewall_rules": firewall_rules, "firewall_problems": firewall_problems}

@@ -7,7 +7,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter import firewall
+from ansible_collections.matrixon.ops.plugins.plugin_utils import firewall
 
 SPEC: dict[str, t.Any] = {
     "groups": ["redis"],
@@ -23,27 +23,26 @@ SPEC: dict[str, t.Any] = {
     "metrics_ports": {},
     "extra": [],
 }
-FILTERS = firewall.FilterModule().filters()
 
 
 def test_the_rules_are_those_of_the_host() -> None:
-    found = FILTERS["firewall_rules"](SPEC)
+    found = firewall.firewall_rules(SPEC)
     assert [(rule["port"], rule["from"]) for rule in found] == [("22", "10.0.9.0/24"), ("6379", "10.0.0.21")]
 
 
 @pytest.mark.parametrize("key", ["addresses", "ssh_port", "extra"])
 def test_a_spec_that_lacks_something_names_it(key: str) -> None:
-    for name in FILTERS:
+    for name in ("firewall_problems", "firewall_rules"):
         with pytest.raises(AnsibleFilterError, match=f"{name}: .*{key}"):
-            FILTERS[name]({other: value for other, value in SPEC.items() if other != key})
+            getattr(firewall, name)({other: value for other, value in SPEC.items() if other != key})
 
 
 def test_what_is_no_address_is_an_error_of_the_template() -> None:
     with pytest.raises(AnsibleFilterError, match="firewall_rules: 'office' does not appear to be"):
-        FILTERS["firewall_rules"]({**SPEC, "ssh_networks": ["office"]})
+        firewall.firewall_rules({**SPEC, "ssh_networks": ["office"]})
 
 
 def test_problems_are_sentences() -> None:
-    assert FILTERS["firewall_problems"](SPEC, controller="10.0.9.7") == []
-    (found,) = FILTERS["firewall_problems"](SPEC, controller="10.0.8.7")
+    assert firewall.firewall_problems(SPEC, controller="10.0.9.7") == []
+    (found,) = firewall.firewall_problems(SPEC, controller="10.0.8.7")
     assert found.startswith("firewall_ssh_networks: 10.0.9.0/24 does not hold 10.0.8.7")

@@ -124,11 +124,3 @@ def _name(path: tuple[str, ...]) -> str:
 
 def _kind(value: t.Any) -> str:
     return "null" if value is None else f"a {type(value).__name__}"
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"to_toml": to_toml}

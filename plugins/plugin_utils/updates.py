@@ -40,15 +40,3 @@ def updates_outcome(
 def updates_matching(names: list[str], patterns: list[str]) -> list[str]:
     """Return the names that fit one of the shell patterns."""
     return [name for name in names if matching(name, patterns)]
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {
-            "updates_matching": updates_matching,
-            "updates_order": updates_order,
-            "updates_outcome": updates_outcome,
-        }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the matrixon.ops authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of the maintenance calendar. Each filter is documented in a file of its own name."""
+"""The steps of the maintenance calendar."""
 
 from __future__ import annotations
 
@@ -101,16 +101,3 @@ def _shared_out(
 
 def _step(entry: t.Any) -> calendar.Step:
     return calendar.steps_of([plain(entry)])[0]
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {
-            "maintenance_plan": maintenance_plan,
-            "maintenance_blocked": maintenance_blocked,
-            "maintenance_outcome": maintenance_outcome,
-            "maintenance_documents": maintenance_documents,
-        }

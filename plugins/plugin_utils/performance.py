@@ -25,11 +25,3 @@ def performance_run(paths: t.Any, deployment: str, now: float, days: float = 7) 
 def performance_earlier(text: t.Any, target: str) -> dict[str, t.Any]:
     """Return what a kept run says of one host, for the module's option earlier."""
     return history.of_host(str(text), str(target))
-
-
-class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Return them by name."""
-        return {"performance_earlier": performance_earlier, "performance_run": performance_run}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.matrixon.ops.plugins.filter import maintenance
+from ansible_collections.matrixon.ops.plugins.plugin_utils import maintenance
 
 STEPS = [
     {"id": "20-010", "name": "look", "title": "Look", "groups": ["all"], "acts": False},
