@@ -356,3 +356,29 @@ def events_of(region: str, room: str) -> set[str]:
     """Every message of a room that the database of a region has."""
     rows = sql(DATABASES[region], f"SELECT event_id FROM events WHERE room_id = '{room}' AND type = 'm.room.message'")
     return set(rows.split())
+
+
+def go_back_and_die(deaths: t.Sequence[str], reports: pathlib.Path, canary: list[str], sender: User, room: str) -> None:
+    """Move from two to one under traffic, with a run that is killed after each of some steps, and begun again."""
+    words = [*to("one"), *canary]
+    with Traffic(sender, room) as traffic:
+        begun = time.monotonic()
+        for step in deaths:
+            die_when(
+                "dr_failover",
+                reports,
+                *words,
+                region="two",
+                seen=lambda step=step: (
+                    bool(journal("one")["steps"].get(step, {}).get("finished")) and not journal("one")["finished"]
+                ),
+            )
+            assert len(serving()) <= 1, step
+        run = play("dr_failover", reports, *words, region="two")
+        assert run.code == 0, run.output
+        before = len(traffic.acknowledged)
+        until(lambda: len(traffic.acknowledged) > before + 5, 60, "users can send again")
+    assert serving() == ["one"]
+    assert set(traffic.acknowledged) <= events_of("one", room)
+    assert report_of(reports)["facts"]["loss"]["bytes"] == 0
+    print({"pause": traffic.pause_around(begun), "deaths": list(deaths)})

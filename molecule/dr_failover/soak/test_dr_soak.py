@@ -26,6 +26,7 @@ from regions import (
     cut_off,
     docker,
     events_of,
+    go_back_and_die,
     on,
     play,
     report_of,
@@ -193,3 +194,12 @@ def test_a_region_of_which_only_the_edge_is_reached_is_closed_there_and_opened_w
         run = play(command[0], reports, *command[1:], region="one")
         assert run.code == 0, run.output
     assert send("two")
+
+
+def test_going_back_loses_nothing_though_the_run_dies_at_each_step(
+    reports: pathlib.Path, canary: list[str], people: t.Any, room: str
+) -> None:
+    joined = play("dr_failback", reports, "-e", "dr_failback_region=one", region="two")
+    assert joined.code == 0, joined.output
+    steps = ("gates", "fence", "promote", "scale", "verify", "switch_dns")
+    go_back_and_die(steps, reports, canary, people[0], room)
