@@ -11,11 +11,18 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.matrixon.ops.plugins.module_utils import _firewall
 
+NUMBERS = ("ssh_port", "database_port", "redis_port")
+
+
+def _with_numbers(spec: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the spec with ports that are numbers: up to ansible-core 2.18, templates make text of them."""
+    return {key: int(value) if key in NUMBERS and str(value).isdigit() else value for key, value in spec.items()}
+
 
 def firewall_rules(spec: dict[str, t.Any]) -> list[dict[str, str]]:
     """Return the rules, or say what cannot be one."""
     try:
-        return _firewall.firewall_rules(spec)
+        return _firewall.firewall_rules(_with_numbers(spec))
     except (KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"firewall_rules: {error}") from error
 
@@ -23,6 +30,6 @@ def firewall_rules(spec: dict[str, t.Any]) -> list[dict[str, str]]:
 def firewall_problems(spec: dict[str, t.Any], **others: t.Any) -> list[str]:
     """Return all that is wrong, one sentence for each."""
     try:
-        return _firewall.firewall_problems(spec, **others)
+        return _firewall.firewall_problems(_with_numbers(spec), **others)
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"firewall_problems: {error}") from error

@@ -46,3 +46,9 @@ def test_problems_are_sentences() -> None:
     assert firewall.firewall_problems(SPEC, controller="10.0.9.7") == []
     (found,) = firewall.firewall_problems(SPEC, controller="10.0.8.7")
     assert found.startswith("firewall_ssh_networks: 10.0.9.0/24 does not hold 10.0.8.7")
+
+
+def test_ports_may_be_text_as_older_ansible_makes_them() -> None:
+    text = {**SPEC, **{key: str(SPEC[key]) for key in ("ssh_port", "database_port", "redis_port")}}
+    assert firewall.firewall_rules(text) == firewall.firewall_rules(SPEC)
+    assert firewall.firewall_problems(text, controller="10.0.9.7") == []
