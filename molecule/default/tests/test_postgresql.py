@@ -155,7 +155,7 @@ def test_an_old_primary_is_not_started_beside_a_promoted_standby(
     finally:
         # Nothing but this test wrote to the promoted one: it becomes a standby anew.
         server("db2").run("systemctl stop %s; pg_dropcluster --stop 17 main", unit)
-        run = playbook("site")
+        run = playbook("postgresql")
     assert run.code == 0, run.output
     assert runs("db1") and sql("db1", "SELECT pg_is_in_recovery()") == "f"
     assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)

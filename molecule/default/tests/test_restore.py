@@ -1,4 +1,7 @@
-"""A backup of the running fleet is proven, and brings it back: to any moment, and from nothing."""
+"""A backup of the running fleet is proven, and brings it back to a moment.
+
+With MATRIXON_FLEET_TESTS=soak the restore is taken back, too, and a data directory that is lost comes back.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ import pytest
 from lab.matrix import MatrixError
 
 NAME = "fleet.test"
+SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
+LONG = pytest.mark.skipif(not SOAK, reason="it takes two minutes, and belongs to the soak")
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +198,18 @@ def test_life_goes_on_and_the_standby_and_the_archive_follow(
     assert run.code == 0, run.output
 
 
+@pytest.mark.skipif(SOAK, reason="the next test takes the restore back")
+def test_what_was_kept_aside_goes_when_the_restore_is_finished(
+    disaster: Disaster, playbook: t.Any, server: t.Any
+) -> None:
+    kept = "find /var/lib/postgresql/17 -mindepth 1 -maxdepth 1"
+    assert "/main.before-" in server("db1").check_output(kept)
+    run = playbook("restore_finish")
+    assert run.code == 0, run.output
+    assert server("db1").check_output(kept) == "/var/lib/postgresql/17/main"
+
+
+@LONG
 def test_a_restore_can_be_taken_back(
     people: t.Any, room: str, disaster: Disaster, playbook: t.Any, server: t.Any
 ) -> None:
@@ -210,6 +227,7 @@ def test_a_restore_can_be_taken_back(
     assert server("db1").check_output(branches) == ""
 
 
+@LONG
 def test_a_lost_data_directory_comes_back_to_the_last_message(
     people: t.Any, server: t.Any, playbook: t.Any, sql: t.Any, until: t.Any, disaster: Disaster
 ) -> None:

@@ -82,8 +82,10 @@ def test_each_month_a_full_set_is_made_and_proven(calendar: t.Any, store: Store,
     alice, _bob = people
     # A store of media with nothing in it is taken for one that is not mounted.
     alice.client.upload(alice.token, "some.bin", "application/octet-stream", b"some")
+    # Other tests have deleted media, which are most of this small store.
+    shrunk = {"backup_media_shrink_percent": 100}
     sets, proofs = store.sets(), store.proofs()
-    found = calendar("monthly")
+    found = calendar("monthly", **shrunk)
     assert not found.bad(), found.bad()
     assert found.code == 0, found.output
     assert set(found.hosts) == {"controller", "lb1", "hs1", "hs2", "db1", "db2", "cache1"}
@@ -96,9 +98,10 @@ def test_each_month_a_full_set_is_made_and_proven(calendar: t.Any, store: Store,
     dry = calendar("monthly", "--check")
     assert dry.code == 0, dry.output
     assert (store.sets(), store.proofs(), published("monthly")) == before
-    again = calendar("monthly")
+    again = calendar("monthly", **shrunk)
     assert again.code == 0 and not again.bad(), again.bad()
-    assert len(store.sets()) > len(before[0])
+    # Old ones may have gone by their retention.
+    assert [kind for name, kind in store.sets().items() if name not in before[0]] == ["full"]
 
 
 def test_each_week_the_newest_set_is_proven_and_the_database_is_tended(

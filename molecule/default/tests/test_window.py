@@ -1,6 +1,6 @@
 """Maintenance windows of the fleet: one in which hosts are updated, and one whose time runs out.
 
-With MATRIXON_FLEET_TESTS=soak the first is tried in check mode, too, and the second waits for its end.
+They take minutes, and so are for the soak: MATRIXON_FLEET_TESTS=soak. tests/integration/window has those of one host.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 
-SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
+pytestmark = pytest.mark.skipif(os.environ.get("MATRIXON_FLEET_TESTS") != "soak", reason="it belongs to the soak")
 SEEN = "/var/tmp/window-test.json"
 # A newer libcrypto as dpkg brings it: everything that has loaded the old one runs with a file that is gone.
 REPLACE = (
@@ -130,10 +130,9 @@ def test_hosts_are_updated_in_a_window_and_what_runs_with_old_files_is_restarted
     told = fleet.run("maintenance_window_announce", window=this)
     assert told.code == 0 and len(Chat.heard) == 1 and "Systems are updated." in Chat.heard[0], told.output
     before = pids(hs2)
-    if SOAK:
-        dry = fleet.run("maintenance_window", "--check", **given)
-        assert dry.code == 0 and fleet.state("good") == "announced", dry.output
-        assert offer.installed["fleet-good"] == "1"
+    dry = fleet.run("maintenance_window", "--check", **given)
+    assert dry.code == 0 and fleet.state("good") == "announced", dry.output
+    assert offer.installed["fleet-good"] == "1"
 
     (asker,) = keep_asking(lambda: client_as("matrix.fleet.test").call("GET", "/_matrix/client/versions"))
     run = fleet.run("maintenance_window", **given)
@@ -158,7 +157,6 @@ def test_hosts_are_updated_in_a_window_and_what_runs_with_old_files_is_restarted
     assert again.code != 0 and "good is closed" in again.output, again.output
 
 
-@pytest.mark.skipif(not SOAK, reason="it waits for the end of a window, and belongs to the soak")
 def test_what_has_not_begun_when_time_runs_out_is_left_to_a_person(fleet: Fleet, server: t.Any) -> None:
     hs2, short = server("hs2"), window("short", 90)
     ends = time.monotonic() + 90
