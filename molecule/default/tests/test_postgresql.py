@@ -158,4 +158,6 @@ def test_an_old_primary_is_not_started_beside_a_promoted_standby(
         run = playbook("postgresql")
     assert run.code == 0, run.output
     assert runs("db1") and sql("db1", "SELECT pg_is_in_recovery()") == "f"
-    assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)
+    assert until(
+        lambda: sql("db1", "SELECT state FROM pg_stat_replication WHERE application_name = 'db2'") == "streaming", 30
+    )
