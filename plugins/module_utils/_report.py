@@ -211,7 +211,7 @@ def headline(report: Report) -> str:
         return "unknown: no check was executed"
     worst = executed[0]
     if worst.status == OK:
-        return f"ok: all {len(executed)} checks are good"
+        return "ok: the one check is good" if len(executed) == 1 else f"ok: all {len(executed)} checks are good"
     same = sum(check.status == worst.status for check in executed)
     verb = "is" if same == 1 else "are"
     return f"{report.status}: {same} of {len(executed)} checks {verb} {worst.status}; {worst.name}: {worst.message}"

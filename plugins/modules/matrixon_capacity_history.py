@@ -70,7 +70,7 @@ msg:
   description: What was added, or why nothing was.
   returned: always
   type: str
-  sample: "ok: all 1 checks are good"
+  sample: "ok: the one check is good"
 report:
   description: The report, of the kind V(capacity), on the history itself.
   returned: when the options are good

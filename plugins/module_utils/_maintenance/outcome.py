@@ -224,7 +224,9 @@ def answer(rows: t.Sequence[Outcome]) -> str:
         if count[status]:
             which = "" if status in (OK, SKIPPED) else f" ({', '.join(count[status])})"
             parts.append(f"{len(count[status])} {MEANING[status]}{which}")
-    return f"{len(rows)} steps: {', '.join(parts)}" if rows else "no step is for this host"
+    if not rows:
+        return "no step is for this host"
+    return f"{len(rows)} {'step' if len(rows) == 1 else 'steps'}: {', '.join(parts)}"
 
 
 def ranking(rows: t.Sequence[Outcome], steps: t.Mapping[str, Step]) -> dict[str, t.Any]:

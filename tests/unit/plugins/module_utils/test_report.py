@@ -169,3 +169,12 @@ def test_a_module_leaves_with_its_report_and_fails_from_the_status_on_that_was_a
     assert (ended, result["changed"], result["plan"]) == (how, changed, ["one"])
     assert result["msg"] == _report.headline(report) and result["report"]["facts"] == {"answer": "so"}
     VALIDATOR.validate(result["report"])
+
+
+def test_one_check_is_one() -> None:
+    options = {"target": "hs1", "deployment": "example", "profile": "synapse", "unknown_as": "unknown"}
+    said = {
+        number: _report.headline(_report.report_of("user_probe", options, STARTED, [check("ok")] * number, {}))
+        for number in (1, 2)
+    }
+    assert said == {1: "ok: the one check is good", 2: "ok: all 2 checks are good"}

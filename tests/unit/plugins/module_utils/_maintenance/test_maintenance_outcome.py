@@ -109,6 +109,10 @@ def test_the_report_has_a_check_for_each_step_of_the_plan() -> None:
     assert [row[0] for row in found["facts"]["rankings"][0]["rows"]] == ["10-010", "10-020", "10-030"]
 
 
+def test_one_step_is_one() -> None:
+    assert outcome.answer([outcome.finished(STEP, [result("ok")], False, BEGAN, NOW)]) == "1 step: 1 done"
+
+
 def test_a_line_is_short() -> None:
     found = outcome.failed(STEP, "Look", {"msg": "x\n" * 5000}, BEGAN, NOW)
     assert len(found["message"]) == outcome.LONGEST and "\n" not in found["message"]
