@@ -30,6 +30,17 @@ PUBLIC_NAME = "matrix.fleet.test"
 SYSTEM_SETUP = yaml.safe_load((ROOT / "roles/system_setup/defaults/main.yml").read_text())
 CA = ROOT / ".build/molecule/ca/ca.pem"
 PLAYBOOK_TIMEOUT_S = 900
+SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: it takes minutes, and runs with MATRIXON_FLEET_TESTS=soak alone")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("soak") and not SOAK:
+        pytest.skip("it takes minutes, and belongs to the soak: MATRIXON_FLEET_TESTS=soak")
 
 
 class User(t.NamedTuple):

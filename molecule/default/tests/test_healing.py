@@ -8,14 +8,12 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import json
-import os
 import pathlib
 import time
 import typing as t
 
 import pytest
 
-SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
 # The unit of each part, by host. Their start times tell what a run has touched.
 UNITS = {
     "lb1": ["haproxy"],
@@ -46,7 +44,7 @@ def touched(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {unit for unit in before if before[unit] != after[unit]}
 
 
-@pytest.mark.skipif(not SOAK, reason="a second run has just said the same, and this belongs to the soak")
+@pytest.mark.soak
 def test_check_mode_finds_nothing_to_do_on_a_running_fleet(playbook: t.Any) -> None:
     run = playbook("site", "--check")
     assert run.code == 0 and run.changed == set(), run.output
@@ -165,7 +163,7 @@ def moment(server: t.Any, host: str, word: str) -> float:
     return int(json.loads(server(host).check_output(command, f"^{word} "))["__REALTIME_TIMESTAMP"]) / 1e6
 
 
-@pytest.mark.skipif(not SOAK, reason="it takes five minutes, and belongs to the soak")
+@pytest.mark.soak
 def test_a_main_process_that_moves_stops_on_its_old_host_before_it_starts_on_the_new(
     server: t.Any, playbook: t.Any, variables: dict, people: t.Any, room: str
 ) -> None:

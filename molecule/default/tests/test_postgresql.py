@@ -127,6 +127,7 @@ def test_what_the_server_could_not_start_with_does_not_stay(
     assert until(lambda: sql("db1", "SELECT state FROM pg_stat_replication") == "streaming", 30)
 
 
+@pytest.mark.soak
 def test_an_old_primary_is_not_started_beside_a_promoted_standby(
     server: t.Any, sql: t.Any, playbook: t.Any, until: t.Any
 ) -> None:

@@ -19,7 +19,6 @@ from lab.matrix import MatrixError
 
 NAME = "fleet.test"
 SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
-LONG = pytest.mark.skipif(not SOAK, reason="it takes two minutes, and belongs to the soak")
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +208,7 @@ def test_what_was_kept_aside_goes_when_the_restore_is_finished(
     assert server("db1").check_output(kept) == "/var/lib/postgresql/17/main"
 
 
-@LONG
+@pytest.mark.soak
 def test_a_restore_can_be_taken_back(
     people: t.Any, room: str, disaster: Disaster, playbook: t.Any, server: t.Any
 ) -> None:
@@ -227,7 +226,7 @@ def test_a_restore_can_be_taken_back(
     assert server("db1").check_output(branches) == ""
 
 
-@LONG
+@pytest.mark.soak
 def test_a_lost_data_directory_comes_back_to_the_last_message(
     people: t.Any, server: t.Any, playbook: t.Any, sql: t.Any, until: t.Any, disaster: Disaster
 ) -> None:

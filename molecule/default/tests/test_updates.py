@@ -6,7 +6,6 @@ With MATRIXON_FLEET_TESTS=soak a host is lost in the middle, too, and rebooted b
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import typing as t
 
 import pytest
 
-SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
 JOURNAL = "/var/lib/matrixon-updates/journal.json"
 SEEN = "/var/tmp/updates-test-journal.json"
 CONTAINER = "matrixon-ops-default-hs2"
@@ -167,7 +165,7 @@ def test_a_host_whose_update_fails_is_brought_back_and_told_and_the_next_is_not_
     server("hs2").check_output("dpkg --purge --force-all fleet-bad")
 
 
-@pytest.mark.skipif(not SOAK, reason="it takes minutes, and belongs to the soak")
+@pytest.mark.soak
 def test_a_host_that_is_lost_stays_drained_and_is_healed_and_rebooted_by_the_next_run(
     server: t.Any, update: t.Any, offer: t.Any, drained: t.Any, until: t.Any, client_as: t.Any, keep_asking: t.Any
 ) -> None:

@@ -1,21 +1,20 @@
-"""The weekly and the monthly calendar on the fleet: each step, and what it did at the service.
+"""The weekly and the monthly calendar on the fleet: each step, what it did at the service, check mode and a second run.
 
-With MATRIXON_FLEET_TESTS=soak the monthly one runs at all, and each runs again and in check mode.
+They take minutes, and so are for the soak: MATRIXON_FLEET_TESTS=soak.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import typing as t
 
 import pytest
 
+pytestmark = pytest.mark.soak
 REPORTS = pathlib.Path(__file__).resolve().parents[3] / "reports"
 # Debian's updates of the day are not for a test to install; updates have tests of their own.
 SKIPPED = {"20-060": "in tests of its own"}
-SOAK = os.environ.get("MATRIXON_FLEET_TESTS") == "soak"
 GOOD = {"ok", "warning", "skipped"}
 
 
@@ -77,7 +76,6 @@ def published(name: str) -> bytes:
     return (REPORTS / f"maintenance_{name}-molecule.json").read_bytes()
 
 
-@pytest.mark.skipif(not SOAK, reason="it takes minutes, and belongs to the soak")
 def test_each_month_a_full_set_is_made_and_proven(calendar: t.Any, store: Store, people: t.Any) -> None:
     alice, _bob = people
     # A store of media with nothing in it is taken for one that is not mounted.
@@ -109,10 +107,9 @@ def test_each_week_the_newest_set_is_proven_and_the_database_is_tended(
 ) -> None:
     tend = {"database_upkeep_dead_rows": 5000}
     proofs = store.proofs()
-    if SOAK:
-        dry = calendar("weekly", "--check", **tend)
-        assert dry.code == 0, dry.output
-        assert neglected() == "20000" and store.proofs() == proofs
+    dry = calendar("weekly", "--check", **tend)
+    assert dry.code == 0, dry.output
+    assert neglected() == "20000" and store.proofs() == proofs
     found = calendar("weekly", **tend)
     assert not found.bad(), found.bad()
     assert found.code == 0, found.output
@@ -120,7 +117,6 @@ def test_each_week_the_newest_set_is_proven_and_the_database_is_tended(
     assert [status for path, status in store.proofs().items() if path not in proofs] == ["ok"]
     # The tool for it is not installed here.
     assert found.hosts["db1"]["20-045"]["status"] == "skipped", found.hosts["db1"]["20-045"]
-    if SOAK:
-        again = calendar("weekly", **tend)
-        assert again.code == 0 and not again.bad(), again.bad()
-        assert "nothing to do" in again.hosts["db1"]["20-040"]["message"], again.hosts["db1"]["20-040"]
+    again = calendar("weekly", **tend)
+    assert again.code == 0 and not again.bad(), again.bad()
+    assert "nothing to do" in again.hosts["db1"]["20-040"]["message"], again.hosts["db1"]["20-040"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import http.server
 import json
-import os
 import pathlib
 import threading
 import time
@@ -16,7 +15,7 @@ import typing as t
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.environ.get("MATRIXON_FLEET_TESTS") != "soak", reason="it belongs to the soak")
+pytestmark = pytest.mark.soak
 SEEN = "/var/tmp/window-test.json"
 # A newer libcrypto as dpkg brings it: everything that has loaded the old one runs with a file that is gone.
 REPLACE = (
