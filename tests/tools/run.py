@@ -10,7 +10,8 @@ no harm.
 
 Two steps with servers run at a time, for one rarely keeps two cores busy. What
 has a whole fleet, measures an outage or counts answers runs after the others.
-Beside them all, what only computes takes the time that is left.
+What only computes takes the time that is left: what is short in the beginning,
+the rest when the two are done and one step with servers runs at a time.
 Tests that run servers say what they do while they do it, each line with the
 name of its step.
 """
@@ -71,6 +72,8 @@ SCENARIOS = ("default", "dr_failover", "pgbackrest", "profile_matrixon", "firewa
 MOLECULE = {f"molecule-{name}": ["molecule", "test", "--scenario-name", name] for name in SCENARIOS}
 SERVERS = (*INTEGRATION, *MOLECULE)
 ALONE = ("molecule-default", "molecule-dr_failover", "molecule-firewall")
+# These compute for minutes, which two steps with servers would miss.
+LATE = ("sanity", "ansible-lint", "docs", "galaxy")
 # Order matters: a long one goes first, beside it the others, and what needs least time comes last.
 GROUPS = {
     "integration": [*INTEGRATION],
@@ -172,12 +175,14 @@ def run_all(names: list[str], start: t.Callable[[str], Result]) -> list[Result]:
     """Run steps in their lanes: two for servers, one beside them for what computes, which else has two."""
     served = [name for name in names if name in SERVERS]
     computed = [name for name in names if name not in SERVERS]
+    late = [name for name in computed if name in LATE and served]
     with (
         concurrent.futures.ThreadPoolExecutor(1 if served else 2) as aside,
         concurrent.futures.ThreadPoolExecutor(2) as pool,
     ):
-        checks = [aside.submit(start, name) for name in computed]
+        checks = [aside.submit(start, name) for name in computed if name not in late]
         results = list(pool.map(start, [name for name in served if name not in ALONE]))
+        checks += [aside.submit(start, name) for name in late]
         results += [start(name) for name in served if name in ALONE]
         return results + [check.result() for check in checks]
 
