@@ -56,7 +56,11 @@ def test_local_media_that_a_proven_set_holds_go_and_those_that_none_holds_stay(
         "db1",
         f"UPDATE local_media_repository SET created_ts = created_ts + 400 * 86400000::bigint WHERE media_id = '{late}'",
     )
+    dry, _report = clean(playbook, token, "--check", **local)
+    assert dry.code == 0 and hs1.file(path(old)).exists, dry.output
     run, report = clean(playbook, token, **local)
     assert run.code == 0 and report["status"] == "ok", run.output
     assert run.changed == {"hs1"} and not hs1.file(path(old)).exists and hs1.file(path(late)).exists
     assert sql("db1", f"SELECT count(*) FROM local_media_repository WHERE media_id = '{old}'") == "0"
+    again, _report = clean(playbook, token, **local)
+    assert again.code == 0 and again.changed == set() and hs1.file(path(late)).exists, again.output
