@@ -1,6 +1,7 @@
 """What an operator does to a running fleet: heal it, change one thing, read its health.
 
-With MATRIXON_FLEET_TESTS=soak the main process moves, too, and check mode looks at the whole fleet once more.
+With MATRIXON_FLEET_TESTS=soak the main process moves, too, a setting changes without a restart, and check mode looks
+at the whole fleet once more.
 """
 
 from __future__ import annotations
@@ -102,12 +103,18 @@ def test_one_setting_restarts_what_it_concerns_one_at_a_time_behind_a_drain(
     assert upload_limit() == megabytes * 2**20
 
 
+@pytest.mark.soak
 def test_a_setting_that_needs_no_restart_restarts_nothing(starts: t.Any, playbook: t.Any, sql: t.Any) -> None:
-    before = starts()
-    run = playbook("postgresql", "-e", json.dumps({"postgresql_settings": {"work_mem": "7MB"}}))
+    before, as_before = starts(), sql("db1", "SHOW work_mem")
+    try:
+        run = playbook("postgresql", "-e", json.dumps({"postgresql_settings": {"work_mem": "7MB"}}))
+        assert run.code == 0, run.output
+        assert sql("db1", "SHOW work_mem") == "7MB"
+        assert sql("db2", "SHOW work_mem") == "7MB"
+    finally:
+        run = playbook("postgresql")
     assert run.code == 0, run.output
-    assert sql("db1", "SHOW work_mem") == "7MB"
-    assert sql("db2", "SHOW work_mem") == "7MB"
+    assert sql("db1", "SHOW work_mem") == sql("db2", "SHOW work_mem") == as_before != "7MB"
     assert touched(before, starts()) == set()
 
 
