@@ -77,6 +77,8 @@ bench: setup system ## Measure against the guide's scripts; asserts nothing: BEN
 soak: setup system images ## Run the long randomised tests; repeat a run with SEED=number
 	@echo "SEED=$(SEED)"
 	SEED=$(SEED) .venv/bin/python -m pytest -s tests/soak --ignore=tests/soak/test_archive_loss.py
+	.venv/bin/python -m pytest -v -m soak tests/integration
+	$(RUN) molecule-certbot
 	MATRIXON_DR_TESTS=soak molecule test --scenario-name dr_failover
 	MATRIXON_FLEET_TESTS=soak molecule test --scenario-name default
 	SEED=$(SEED) $(CONTAINED) $(PGBACKREST:%=--package %) -- \

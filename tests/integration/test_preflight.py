@@ -317,6 +317,7 @@ def archive() -> dict[str, t.Any]:
     return inventory
 
 
+@pytest.mark.soak
 def test_a_release_archive_passes_with_its_checksum(run: t.Callable[..., Run]) -> None:
     done = run(archive())
     assert done.code == 0, done.output
@@ -364,6 +365,7 @@ def test_the_example_passes_with_its_vault() -> None:
     done.assert_nothing_was_done()
 
 
+@pytest.mark.soak
 def test_the_example_is_refused_for_what_stands_in_its_vault_alone_where_the_other_region_serves() -> None:
     vault = yaml.safe_load((EXAMPLE / "group_vars/all/vault.yml.example").read_text())
     given = {"ansible_connection": "local", "firewall_controller_address": "10.10.99.5", "matrixon_active_region": "us"}

@@ -63,11 +63,11 @@ INTEGRATION = {
 PYTEST = {
     "unit": [PYTHON, "-m", "pytest", "-q", "--junit-xml", "reports/unit.xml", "tests/unit"],
     **{
-        name: [PYTHON, "-m", "pytest", "-v", "--junit-xml", f"reports/{name}.xml", *words]
+        name: [PYTHON, "-m", "pytest", "-v", "-m", "not soak", "--junit-xml", f"reports/{name}.xml", *words]
         for name, words in INTEGRATION.items()
     },
 }
-# Scenarios with hosts of their own. The files of their tests are collected by Molecule.
+# Scenarios with hosts of their own. The files of their tests are collected by Molecule. `make soak` runs certbot.
 SCENARIOS = ("default", "dr_failover", "pgbackrest", "profile_matrixon", "firewall", "certbot")
 MOLECULE = {f"molecule-{name}": ["molecule", "test", "--scenario-name", name] for name in SCENARIOS}
 SERVERS = (*INTEGRATION, *MOLECULE)
@@ -81,7 +81,11 @@ GROUPS = {
     "lint": ["ruff", "yamllint", "mypy", "ansible-lint"],
     "check": ["unit", "sanity", *(name for name in STATIC if name != "sanity")],
 }
-GROUPS["test"] = [*INTEGRATION, *GROUPS["check"], *MOLECULE]
+GROUPS["test"] = [
+    *INTEGRATION,
+    *GROUPS["check"],
+    *(name for name in GROUPS["molecule"] if name != "molecule-certbot"),
+]
 
 
 @dataclass

@@ -111,6 +111,7 @@ def test_where_the_server_gave_the_slot_up_the_log_goes_on_and_the_hole_is_seen(
     assert followed.age()["status"] == "ok", followed.age()
 
 
+@pytest.mark.soak
 def test_where_a_timeline_was_left_at_the_end_of_a_segment_the_next_one_is_received(
     followed: Followed, place: pathlib.Path
 ) -> None:

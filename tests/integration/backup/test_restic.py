@@ -457,7 +457,7 @@ with terminable():
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.soak), signal.SIGKILL])
 def test_the_run_after_killed_ones_is_whole(driver, repository, password_file, tmp_path, number):
     store = MediaStore(tmp_path / "larger", files=600)
     full = driver.backup(store.source, None, None, soon())

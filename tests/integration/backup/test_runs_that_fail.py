@@ -127,7 +127,7 @@ def descendants(pid: int) -> list[int]:
 # --- F4: everything that makes a set is killed at once
 
 
-@pytest.mark.parametrize("driver", ["native", "logical"])
+@pytest.mark.parametrize("driver", ["native", pytest.param("logical", marks=pytest.mark.soak)])
 def test_f4_a_run_that_is_killed_with_all_its_tools_leaves_nothing_that_counts(store: Store, driver: str) -> None:
     good = proven(store)
     before = digests(store.path / "sets" / good)
@@ -179,7 +179,7 @@ def test_f6_nights_that_fail_push_no_proven_set_out(store: Store, here: Here) ->
 # --- F19: one bit of a set's file
 
 
-@pytest.mark.parametrize("driver", ["native", "logical"])
+@pytest.mark.parametrize("driver", ["native", pytest.param("logical", marks=pytest.mark.soak)])
 def test_f19_one_bit_of_a_sets_file_is_found_by_reading_it_again(read_only: Store, driver: str) -> None:
     store = read_only
     good = proven(store)
