@@ -33,6 +33,7 @@ PACKAGES = (
     "dbus",
     "iproute2",
     "openssh-server",
+    "perl",
     "python3",
     "python3-apt",
     "sudo",
