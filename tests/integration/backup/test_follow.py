@@ -123,7 +123,7 @@ def test_where_a_timeline_was_left_at_the_end_of_a_segment_the_next_one_is_recei
         # As the role does it before a restore: what was written last ends with its segment.
         server.sql("SELECT pg_switch_wal()")
     server.stop("fast")
-    # On a slow machine the server had time for a word of its own behind the switch, and nothing was left at its end.
+    # On a slow machine the server had time for a record of its own behind the switch, which would move the end.
     for begun in followed.path.glob("*.partial"):
         begun.unlink()
     copy = Cluster(place / "copy", server.major, server.port)
